@@ -1,0 +1,61 @@
+/*
+ * JSON-RPC 2.0, one object per line, over a UNIX stream socket that only its
+ * owner can open (mode 0600). Runs on the control thread.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_CORE_RPC_H
+#define RINGBOLT_CORE_RPC_H
+
+#include <jansson.h>
+
+struct evloop;
+struct rpc_server;
+
+/* JSON-RPC 2.0, "Error object", and our own code for a failed operation. */
+enum rpc_error {
+	RPC_PARSE_ERROR = -32700,
+	RPC_INVALID_REQUEST = -32600,
+	RPC_METHOD_NOT_FOUND = -32601,
+	RPC_INVALID_PARAMS = -32602,
+	RPC_INTERNAL_ERROR = -32603,
+	RPC_FAILED = -32000,
+};
+
+#define RPC_MSG_LEN 512
+
+/* One call under way. Valid until it is answered, exactly once. */
+struct rpc_call;
+
+/*
+ * A method. params is borrowed (an object, or NULL). It answers the call with
+ * rpc_result() or rpc_fail(), at once or later from the control thread; a
+ * client that has gone by then is no error.
+ */
+struct rpc_method {
+	const char *name;
+	void (*handle)(void *opaque, struct rpc_call *call, json_t *params);
+};
+
+/*
+ * Listen at path. methods ends with a NULL name and must outlive the server.
+ * 0 and *server, or -errno as unix_listen().
+ */
+int rpc_server_create(struct evloop *ev, const char *path, const struct rpc_method *methods,
+		      void *opaque, struct rpc_server **server);
+/* Closes all clients, forgets calls under way. Accepts NULL. */
+void rpc_server_destroy(struct rpc_server *server);
+
+/* Takes the reference to result. */
+void rpc_result(struct rpc_call *call, json_t *result);
+void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Client side, for ringboltctl: connect, call once, wait for the answer.
+ * 0 and a new reference in *result; -errno and a sentence in err (RPC_MSG_LEN).
+ */
+int rpc_client_call(const char *path, const char *method, json_t *params, int timeout_ms,
+		    json_t **result, char *err);
+
+#endif

@@ -1,0 +1,228 @@
+/*
+ * The device's half of a virtqueue, split or packed: pop, push, flush, rewind,
+ * notify. VIRTIO 1.3, "Basic Facilities of a Virtio Device".
+ *
+ * Theory of operation
+ *
+ * A ring belongs to one loop (loop.h) and every function here is for that
+ * loop's thread, between virtq_start and virtq_stop. Configuration arrives as a
+ * struct virtq_conf that the loop copies in between two turns.
+ *
+ * A chain belongs to the device from virtq_pop() until virtq_push() or
+ * virtq_rewind(), exactly one of them, exactly once. Its id is below the
+ * ring's size and unique among the chains the device holds, so a device keeps
+ * its requests in an array indexed by id. Pushed chains become visible to the
+ * driver with virtq_flush(), which publishes once and notifies at most once.
+ *
+ * Nothing here trusts the driver: every shared field is read once, checked as a
+ * local copy, and bounded by the ring's size. What is wrong with one chain is
+ * told with the chain (virtq_chain.error); what makes the ring itself
+ * unreadable breaks the ring, for good until it is stopped.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VHOST_VIRTQ_H
+#define RINGBOLT_VHOST_VIRTQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "core/atomic.h"
+#include "core/base.h"
+#include "vhost/gmem.h"
+#include "vhost/virtq_spec.h"
+
+/* VIRTIO 1.3, "Split Virtqueues" and "Packed Virtqueues": at most 2^15. A
+ * larger split ring than 1024 is refused. */
+#define VIRTQ_SPLIT_SIZE_MAX 1024
+#define VIRTQ_PACKED_SIZE_MAX 32768
+/* Buffers of one chain after translation; a chain with more is an error. */
+#define VIRTQ_IOV_MAX 1040
+
+struct loop;
+struct vu_dev;
+struct dirty_log;
+struct virtq;
+
+/*
+ * stopped: not on any loop; the control thread may change everything.
+ * started: on its loop; only that loop touches it. Left by loop_stop_ring().
+ * draining: as started, but nothing is popped; the loop leaves it for stopped
+ *           when the device holds no chain any more.
+ */
+enum virtq_state {
+	VIRTQ_STOPPED,
+	VIRTQ_STARTED,
+	VIRTQ_DRAINING,
+	VIRTQ_STATE_CNT,
+};
+
+/*
+ * What the control thread decides and the loop copies. Pointers and descriptors
+ * stay owned by the control thread, which keeps them until the loop has
+ * answered that it uses others.
+ */
+struct virtq_conf {
+	const struct gmem *gm;
+	struct dirty_log *log; /* NULL: nothing is logged */
+	uint64_t features; /* negotiated */
+	/* The three areas, whole and in one region each, aligned as the spec says. */
+	void *desc, *driver, *device; /* split: descriptor table, avail, used */
+	uint64_t used_gpa; /* where the device area's writes are logged; if log */
+	uint32_t size; /* descriptors */
+	/* VHOST_USER_SET_VRING_BASE: split: available index; packed: available
+	 * index and wrap counter in the low half, used in the high half. */
+	uint32_t base;
+	int kick_fd; /* -1: the driver never notifies, the ring is polled only */
+	int call_fd; /* -1: the driver polls */
+	int err_fd; /* -1: none */
+	bool enabled;
+};
+
+/* Written by the loop's thread, read by any with counter_read(). */
+struct virtq_stats {
+	uint64_t chains; /* popped */
+	uint64_t notifications; /* sent to the driver */
+	uint64_t kicks; /* received while asleep */
+	uint64_t bad_chains;
+};
+
+struct virtq_chain {
+	struct iovec *iov; /* out_cnt device-readable, then in_cnt device-writable;
+			    * valid until the next pop of this ring */
+	uint16_t out_cnt, in_cnt;
+	uint16_t id; /* array index for the device's request */
+	/* 0, or -errno: malformed. What could be translated is in iov; the device
+	 * may only report the error in it, and pushes the chain as any other. */
+	int16_t error;
+	uint64_t out_len, in_len; /* bytes */
+};
+
+/* One per id: what push needs to know about a chain the device holds. */
+struct virtq_slot {
+	uint16_t nr_desc; /* ring entries it took (packed), 1 on split */
+	uint8_t epoch; /* which inflight[] counts it */
+	bool busy;
+	/* IN_ORDER only: done, waiting for its turn. */
+	bool done;
+	uint32_t used_len;
+};
+
+struct virtq {
+	/* Set-up: does not change while started, but for virtq_sync(). */
+	struct virtq_conf conf;
+	bool packed, event_idx, in_order;
+	bool notify_on_empty;
+
+	/* Position: the loop's. */
+	uint16_t avail_idx; /* next to pop */
+	uint16_t avail_seen; /* split: last index read from the driver */
+	uint16_t used_idx; /* next to publish; packed: ring position */
+	uint16_t used_pending; /* pushed, not published: entries (split), chains (packed) */
+	uint16_t used_published; /* split: index the last notification was for */
+	uint16_t mask; /* split: size - 1 */
+	bool avail_wrap, used_wrap; /* packed */
+	uint16_t flush_idx; /* packed: first unpublished used descriptor */
+	uint16_t flush_flags;
+	bool notify_armed; /* the driver was asked to notify */
+	bool broken;
+	unsigned int hint; /* of gmem_span */
+	unsigned int epoch; /* 0 or 1: which inflight[] counts new chains */
+	uint32_t inflight[2];
+	/* IN_ORDER: ids in the order they were popped. */
+	uint16_t order_head, order_tail;
+	uint16_t *order;
+	struct virtq_slot *slot; /* conf.size of them */
+	struct iovec *iov; /* VIRTQ_IOV_MAX */
+	struct virtq_stats stats;
+
+	/* The device's: see struct vu_ops. */
+	unsigned int (*poll)(struct virtq *vq);
+	void *priv;
+
+	/* The loop's: see loop.c. */
+	struct loop *loop;
+	unsigned int loop_pos;
+	enum virtq_state state;
+	const char *name; /* "vda1.0", for log lines */
+};
+
+/* --- set-up: control thread, ring stopped ------------------------------- */
+
+/*
+ * Bytes of each area for a ring of size entries. VIRTIO 1.3, "Split
+ * Virtqueues", "Packed Virtqueues".
+ */
+uint64_t virtq_desc_len(bool packed, uint32_t size);
+uint64_t virtq_driver_len(bool packed, uint32_t size);
+uint64_t virtq_device_len(bool packed, uint32_t size);
+/* -EINVAL if the size is not one the ring kind can have. */
+int virtq_size_check(bool packed, uint32_t size);
+
+/*
+ * Take a configuration and make the ring ready for a loop: slots are allocated,
+ * positions set from conf->base. node: where its memory goes, -1 any. vq must
+ * be zeroed or stopped. -ENOMEM, -EINVAL. The areas must have been checked.
+ */
+int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node);
+/* Free what virtq_init() took. All zero is fine. */
+void virtq_fini(struct virtq *vq);
+/* The value for VHOST_USER_GET_VRING_BASE; ring stopped. */
+uint32_t virtq_base(const struct virtq *vq);
+/* Start, drain, stop: the only writer of vq->state. Loop thread, or control
+ * thread while the ring is on no loop. */
+void virtq_set_state(struct virtq *vq, enum virtq_state state);
+
+/* --- data path: the ring's loop ----------------------------------------- */
+
+/*
+ * Next chain the driver made available. 1 and *c, 0 if there is none (or the
+ * ring is not enabled, draining or broken).
+ */
+int virtq_pop(struct virtq *vq, struct virtq_chain *c);
+
+/*
+ * Give back a chain, with the bytes written to its device-writable part from
+ * its start on. Not visible to the driver before virtq_flush().
+ */
+void virtq_push(struct virtq *vq, uint16_t id, uint32_t written);
+
+/* Publish what was pushed and notify the driver if it wants that. One
+ * notification at most. Does nothing if nothing was pushed. */
+void virtq_flush(struct virtq *vq);
+
+/* Undo the last nr pops, whose chains were not pushed, newest first. They will
+ * be popped again. ids: of those chains, in the order they were popped. */
+void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr);
+
+/* Chains the device holds. */
+static inline uint32_t virtq_inflight(const struct virtq *vq)
+{
+	return vq->inflight[0] + vq->inflight[1];
+}
+
+/* Something can be popped. Reads shared memory once, changes nothing. */
+bool virtq_has_work(struct virtq *vq);
+
+/* Ask the driver to notify, or not to. After enabling, look once more with
+ * virtq_has_work(): what came before the request is not notified. */
+void virtq_notify_enable(struct virtq *vq);
+void virtq_notify_disable(struct virtq *vq);
+
+/*
+ * The device wrote len bytes at p, a pointer from a popped iovec: mark them in
+ * the dirty log, before virtq_push(). Costs one test when nothing is logged.
+ */
+void virtq_log_slow(struct virtq *vq, const void *p, uint64_t len);
+
+static inline void virtq_log_write(struct virtq *vq, const void *p, uint64_t len)
+{
+	if (unlikely(vq->conf.log))
+		virtq_log_slow(vq, p, len);
+}
+
+/* Break the ring: logged once, signalled on the error fd, pops nothing more. */
+void virtq_break(struct virtq *vq, const char *why);
+
+#endif
