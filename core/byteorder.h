@@ -11,9 +11,15 @@
 #include <endian.h>
 #include <stdint.h>
 
-typedef struct { uint16_t wire; } le16;
-typedef struct { uint32_t wire; } le32;
-typedef struct { uint64_t wire; } le64;
+typedef struct {
+	uint16_t wire;
+} le16;
+typedef struct {
+	uint32_t wire;
+} le32;
+typedef struct {
+	uint64_t wire;
+} le64;
 
 static inline uint16_t le16_to_cpu(le16 v)
 {

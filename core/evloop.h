@@ -23,7 +23,6 @@ struct ev_fd {
 	void (*handle)(struct ev_fd *w, uint32_t events);
 	int fd;
 	bool watched;
-	uint64_t generation;
 };
 
 /* A one-shot timer, embedded in its owner. */

@@ -19,11 +19,14 @@ void fd_replace(int *fd, int new_fd);
  * -ENAMETOOLONG if the path does not fit sun_path. Otherwise fd or -errno.
  */
 int unix_listen(const char *path, int backlog);
+/* The same with the permission bits of the socket file (the umask applies). */
+int unix_listen_mode(const char *path, int backlog, unsigned int mode);
 
 /* A connected stream socket, not blocking, close-on-exec; or -errno. */
 int unix_connect(const char *path);
 
-/* Unlink path only if it is still the socket that fd is bound to. */
+/* Unlink path only if it is still the socket that unix_listen() bound fd to.
+ * Before fd is closed. */
 void unix_unlink(const char *path, int fd);
 
 /* SO_ACCEPTCONN: 1 listening, 0 connected, -errno if it is not a UNIX stream

@@ -41,7 +41,16 @@ struct opt_desc {
 int opts_parse(const char *option, char *text, const struct opt_desc *table, void *target,
 	       char *err);
 
-/* One value by itself, same rules and messages. target is the field's address. */
+/*
+ * The parts of opts_parse(), for keys that arrive in another form. The index of
+ * key in table (at most 64 keys), or -EINVAL and a sentence; and whether every
+ * required key has its bit in seen.
+ */
+int opts_find(const char *option, const char *key, const struct opt_desc *table, char *err);
+int opts_check_required(const char *option, const struct opt_desc *table, uint64_t seen, char *err);
+
+/* One value by itself, same rules and messages. target is the field's address;
+ * desc->key is NULL if the value has no key but the option. */
 int opts_parse_value(const char *option, const char *value, const struct opt_desc *desc,
 		     void *target, char *err);
 

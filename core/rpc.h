@@ -24,6 +24,11 @@ enum rpc_error {
 
 #define RPC_MSG_LEN 512
 
+/* What one client, and all of them, may take of us. */
+#define RPC_CLIENTS_MAX 32
+#define RPC_LINE_MAX 65536 /* bytes of a request; behind it the client is closed */
+#define RPC_CALLS_MAX 16 /* under way per client; more wait in its socket */
+
 /* One call under way. Valid until it is answered, exactly once. */
 struct rpc_call;
 
@@ -43,7 +48,8 @@ struct rpc_method {
  */
 int rpc_server_create(struct evloop *ev, const char *path, const struct rpc_method *methods,
 		      void *opaque, struct rpc_server **server);
-/* Closes all clients, forgets calls under way. Accepts NULL. */
+/* Closes all clients. Calls under way must still be answered, to nobody. Not
+ * from a method. Accepts NULL. */
 void rpc_server_destroy(struct rpc_server *server);
 
 /* Takes the reference to result. */
@@ -53,7 +59,8 @@ void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
 
 /*
  * Client side, for ringboltctl: connect, call once, wait for the answer.
- * 0 and a new reference in *result; -errno and a sentence in err (RPC_MSG_LEN).
+ * params is borrowed, an object or NULL. 0 and a new reference in *result;
+ * -errno and a sentence in err (RPC_MSG_LEN): -EREMOTEIO if the server said so.
  */
 int rpc_client_call(const char *path, const char *method, json_t *params, int timeout_ms,
 		    json_t **result, char *err);
