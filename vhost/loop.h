@@ -54,6 +54,12 @@ struct loop_source {
 	/* Readable when turn() has something to do, for sleeping; -1 if never.
 	 * Must be readable without prior arming. */
 	int fd;
+	/* true: the loop is about to sleep, and calls turn() once more after this:
+	 * fd must show what ends later than that. false: it is awake, fd need not
+	 * be kept up. For what would cost each turn something: an io_uring with
+	 * deferred task work does not make its own descriptor readable, only an
+	 * eventfd, and signalling that is only worth it for a sleeper. NULL ok. */
+	void (*sleep)(struct loop_source *s, bool asleep);
 	struct loop_source *next; /* the loop's */
 };
 
