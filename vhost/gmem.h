@@ -27,8 +27,12 @@
 #define GMEM_REGIONS_MAX 509
 
 /* Guest-physical and front-end virtual addresses; mixing them does not compile. */
-typedef struct { uint64_t v; } gpa_t;
-typedef struct { uint64_t v; } uva_t;
+typedef struct {
+	uint64_t v;
+} gpa_t;
+typedef struct {
+	uint64_t v;
+} uva_t;
 
 static inline gpa_t gpa(uint64_t v)
 {

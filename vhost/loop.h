@@ -78,7 +78,7 @@ struct loop_ring_op {
 	enum {
 		/* Put the ring on this loop and start it. */
 		LOOP_RING_START,
-		/* Copy gm, log, features' LOG_ALL, areas, used_gpa, kick_fd, call_fd,
+		/* Copy gm, log, areas, kick_fd, call_fd,
 		 * err_fd and enabled from conf; answered when no chain popped under
 		 * the previous gm is in flight any more if gm changed, else at once.
 		 * areas NULL: they are in no region any more, the ring breaks. */

@@ -70,7 +70,10 @@ struct vu_ops {
 	void (*deactivate)(struct vu_dev *dev);
 };
 
-enum vu_listen_mode { VU_LISTEN, VU_CONNECT };
+enum vu_listen_mode {
+	VU_LISTEN,
+	VU_CONNECT
+};
 
 struct vu_conf {
 	const char *name; /* for log lines and status; unique in the process */

@@ -69,7 +69,6 @@ struct virtq_conf {
 	uint64_t features; /* negotiated */
 	/* The three areas, whole and in one region each, aligned as the spec says. */
 	void *desc, *driver, *device; /* split: descriptor table, avail, used */
-	uint64_t used_gpa; /* where the device area's writes are logged; if log */
 	uint32_t size; /* descriptors */
 	/* VHOST_USER_SET_VRING_BASE: split: available index; packed: available
 	 * index and wrap counter in the low half, used in the high half. */
@@ -113,26 +112,26 @@ struct virtq {
 	/* Set-up: does not change while started, but for virtq_sync(). */
 	struct virtq_conf conf;
 	bool packed, event_idx, in_order;
-	bool notify_on_empty;
+	uint16_t mask; /* split: size - 1 */
 
 	/* Position: the loop's. */
-	uint16_t avail_idx; /* next to pop */
+	uint16_t avail_idx; /* next to pop; packed: ring position */
 	uint16_t avail_seen; /* split: last index read from the driver */
-	uint16_t used_idx; /* next to publish; packed: ring position */
-	uint16_t used_pending; /* pushed, not published: entries (split), chains (packed) */
-	uint16_t used_published; /* split: index the last notification was for */
-	uint16_t mask; /* split: size - 1 */
+	uint16_t used_idx; /* split: published index; packed: next position to fill */
+	uint16_t used_pending; /* pushed, not published, in ring entries */
 	bool avail_wrap, used_wrap; /* packed */
-	uint16_t flush_idx; /* packed: first unpublished used descriptor */
-	uint16_t flush_flags;
+	uint16_t first_idx, first_flags; /* packed: the used descriptor whose flags
+					  * publish the batch, if used_pending */
 	bool notify_armed; /* the driver was asked to notify */
+	bool notify_force; /* the next flush notifies, wanted or not */
+	bool flush_queued; /* on the loop's list of rings to flush */
 	bool broken;
-	unsigned int hint; /* of gmem_span */
+	unsigned int hint; /* of gmem_span() */
 	unsigned int epoch; /* 0 or 1: which inflight[] counts new chains */
 	uint32_t inflight[2];
-	/* IN_ORDER: ids in the order they were popped. */
-	uint16_t order_head, order_tail;
+	/* IN_ORDER: ids in the order they were popped, a ring of order_mask + 1. */
 	uint16_t *order;
+	uint16_t order_head, order_tail, order_mask;
 	struct virtq_slot *slot; /* conf.size of them */
 	struct iovec *iov; /* VIRTQ_IOV_MAX */
 	struct virtq_stats stats;
@@ -144,6 +143,7 @@ struct virtq {
 	/* The loop's: see loop.c. */
 	struct loop *loop;
 	unsigned int loop_pos;
+	struct virtq *flush_next;
 	enum virtq_state state;
 	const char *name; /* "vda1.0", for log lines */
 };
@@ -176,11 +176,17 @@ void virtq_set_state(struct virtq *vq, enum virtq_state state);
 
 /* --- data path: the ring's loop ----------------------------------------- */
 
+int virtq_split_pop(struct virtq *vq, struct virtq_chain *c);
+int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c);
+
 /*
  * Next chain the driver made available. 1 and *c, 0 if there is none (or the
  * ring is not enabled, draining or broken).
  */
-int virtq_pop(struct virtq *vq, struct virtq_chain *c);
+static inline int virtq_pop(struct virtq *vq, struct virtq_chain *c)
+{
+	return vq->packed ? virtq_packed_pop(vq, c) : virtq_split_pop(vq, c);
+}
 
 /*
  * Give back a chain, with the bytes written to its device-writable part from

@@ -1,0 +1,465 @@
+/*
+ * What split and packed virtqueues have in common: set-up, building a chain
+ * from checked buffers, pushing in order, flushing, notifying, breaking. The
+ * ring formats are in virtq_split.c and virtq_packed.c. Called by devices from
+ * their vq_poll() and by loop.c; never waits, and allocates only in
+ * virtq_init().
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "vhost/virtq.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/cpu.h"
+#include "core/log.h"
+#include "vhost/dirty.h"
+#include "vhost/virtq_internal.h"
+
+static const char *const state_names[] = { "stopped", "started", "draining" };
+static_assert(ARRAY_SIZE(state_names) == VIRTQ_STATE_CNT, "a name for every state");
+
+uint64_t virtq_desc_len(bool packed, uint32_t size)
+{
+	static_assert(sizeof(struct virtq_desc) == sizeof(struct pvirtq_desc), "same size");
+	return (uint64_t)size * sizeof(struct virtq_desc);
+}
+
+uint64_t virtq_driver_len(bool packed, uint32_t size)
+{
+	if (packed)
+		return sizeof(struct pvirtq_event_suppress);
+	/* used_event too: drivers lay it out whether they use it or not. */
+	return sizeof(struct virtq_avail) + (uint64_t)size * 2 + 2;
+}
+
+uint64_t virtq_device_len(bool packed, uint32_t size)
+{
+	if (packed)
+		return sizeof(struct pvirtq_event_suppress);
+	return sizeof(struct virtq_used) + (uint64_t)size * sizeof(struct virtq_used_elem) + 2;
+}
+
+int virtq_size_check(bool packed, uint32_t size)
+{
+	if (!size || size > (packed ? VIRTQ_PACKED_SIZE_MAX : VIRTQ_SPLIT_SIZE_MAX))
+		return -EINVAL;
+	/* VIRTIO 1.3, "Split Virtqueues": always a power of 2. */
+	if (!packed && !is_power_of_two(size))
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * Positions of a packed ring from VHOST_USER_SET_VRING_BASE. A front-end that
+ * knows only split rings (Linux's virtio_uml) sends 0 for a new ring, which
+ * would mean wrap counters of 0. The first descriptor tells: under a wrap
+ * counter of 0 its USED bit is set, in a new ring it is not.
+ */
+static void packed_set_base(struct virtq *vq, uint32_t base)
+{
+	const struct pvirtq_desc *first = vq->conf.desc;
+	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
+	uint16_t flags = le16_to_cpu((le16){ read_once(&first->flags.wire) });
+
+	vq->avail_idx = avail & 0x7fff;
+	vq->used_idx = used & 0x7fff;
+	vq->avail_wrap = avail >> 15;
+	vq->used_wrap = used >> 15;
+	if (!base && !(flags & VIRTQ_DESC_F_USED)) {
+		vq->avail_wrap = true;
+		vq->used_wrap = true;
+	}
+	vq->avail_seen = vq->avail_idx;
+}
+
+static void split_set_base(struct virtq *vq, uint32_t base)
+{
+	const struct virtq_used *used = vq->conf.device;
+
+	vq->mask = (uint16_t)(vq->conf.size - 1);
+	vq->avail_idx = (uint16_t)base;
+	vq->avail_seen = vq->avail_idx;
+	vq->used_idx = le16_to_cpu((le16){ read_once(&used->idx.wire) });
+}
+
+static size_t order_len(uint32_t size)
+{
+	size_t len = 1;
+
+	while (len < size)
+		len *= 2;
+	return len;
+}
+
+int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
+{
+	bool packed = conf->features & 1ull << VIRTIO_F_RING_PACKED;
+
+	if (virtq_size_check(packed, conf->size) < 0)
+		return -EINVAL;
+	if (packed &&
+	    ((conf->base & 0x7fff) >= conf->size || (conf->base >> 16 & 0x7fff) >= conf->size))
+		return -EINVAL;
+	assert(vq->state == VIRTQ_STOPPED && !vq->slot);
+	vq->slot = numa_zalloc(conf->size * sizeof(*vq->slot), node);
+	vq->iov = numa_zalloc(VIRTQ_IOV_MAX * sizeof(*vq->iov), node);
+	vq->order = numa_zalloc(order_len(conf->size) * sizeof(*vq->order), node);
+	vq->conf = *conf;
+	if (!vq->slot || !vq->iov || !vq->order) {
+		virtq_fini(vq);
+		return -ENOMEM;
+	}
+	vq->packed = packed;
+	vq->event_idx = conf->features & 1ull << VIRTIO_F_RING_EVENT_IDX;
+	vq->in_order = conf->features & 1ull << VIRTIO_F_IN_ORDER;
+	vq->order_mask = (uint16_t)(order_len(conf->size) - 1);
+	vq->order_head = 0;
+	vq->order_tail = 0;
+	vq->used_pending = 0;
+	vq->hint = 0;
+	vq->epoch = 0;
+	vq->inflight[0] = 0;
+	vq->inflight[1] = 0;
+	vq->broken = false;
+	vq->notify_armed = false;
+	/* A previous back-end may have owed the driver a notification. */
+	vq->notify_force = true;
+	if (packed)
+		packed_set_base(vq, conf->base);
+	else
+		split_set_base(vq, conf->base);
+	return 0;
+}
+
+void virtq_fini(struct virtq *vq)
+{
+	assert(vq->state == VIRTQ_STOPPED);
+	numa_zfree(vq->slot, vq->conf.size * sizeof(*vq->slot));
+	numa_zfree(vq->iov, VIRTQ_IOV_MAX * sizeof(*vq->iov));
+	numa_zfree(vq->order, order_len(vq->conf.size) * sizeof(*vq->order));
+	vq->slot = NULL;
+	vq->iov = NULL;
+	vq->order = NULL;
+}
+
+uint32_t virtq_base(const struct virtq *vq)
+{
+	if (!vq->packed)
+		return vq->avail_idx;
+	return (uint32_t)(vq->avail_idx | vq->avail_wrap << 15) |
+	       (uint32_t)(vq->used_idx | vq->used_wrap << 15) << 16;
+}
+
+void virtq_set_state(struct virtq *vq, enum virtq_state state)
+{
+	switch (state) {
+	case VIRTQ_STARTED:
+		assert(vq->state == VIRTQ_STOPPED);
+		break;
+	case VIRTQ_DRAINING:
+		assert(vq->state == VIRTQ_STARTED);
+		break;
+	case VIRTQ_STOPPED:
+		assert(vq->state == VIRTQ_DRAINING && !virtq_inflight(vq));
+		break;
+	case VIRTQ_STATE_CNT:
+		assert(false);
+	}
+	log_debug("%s: %s -> %s", vq->name, state_names[vq->state], state_names[state]);
+	vq->state = state;
+	/* Nothing read ahead is popped in another state. */
+	vq->avail_seen = vq->avail_idx;
+}
+
+void virtq_break(struct virtq *vq, const char *why)
+{
+	static const uint64_t one = 1;
+
+	if (vq->broken)
+		return;
+	vq->broken = true;
+	vq->avail_seen = vq->avail_idx;
+	log_limited(LOG_LEVEL_ERROR, "%s: ring broken: %s", vq->name, why);
+	if (vq->conf.err_fd >= 0 && write(vq->conf.err_fd, &one, sizeof(one)) < 0)
+		log_limited(LOG_LEVEL_WARNING, "%s: cannot signal the error descriptor: %s",
+			    vq->name, strerror(errno));
+}
+
+bool virtq_may_pop(struct virtq *vq)
+{
+	if (vq->broken || vq->state != VIRTQ_STARTED || !vq->conf.enabled)
+		return false;
+	if (unlikely(read_once(vq->conf.gm->faulted))) {
+		virtq_break(vq, "the front-end truncated the file of its memory");
+		return false;
+	}
+	return true;
+}
+
+/* --- building a chain --------------------------------------------------- */
+
+void virtq_chain_begin(struct virtq *vq, struct virtq_chain *c)
+{
+	c->iov = vq->iov;
+	c->out_cnt = 0;
+	c->in_cnt = 0;
+	c->error = 0;
+	c->out_len = 0;
+	c->in_len = 0;
+}
+
+void virtq_chain_bad(struct virtq *vq, struct virtq_chain *c, const char *why)
+{
+	if (c->error)
+		return;
+	c->error = -EINVAL;
+	counter_add(&vq->stats.bad_chains, 1);
+	log_limited(LOG_LEVEL_WARNING, "%s: malformed descriptor chain: %s", vq->name, why);
+}
+
+/*
+ * A device-writable buffer that cannot be had: the device reports errors in the
+ * last writable byte, so what came before is not the end any more.
+ */
+static void forget_writable(struct virtq_chain *c)
+{
+	c->in_cnt = 0;
+	c->in_len = 0;
+}
+
+void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
+		     bool writable)
+{
+	uint64_t left = len;
+
+	/* VIRTIO 1.3, "Message Framing": device-readable before device-writable. */
+	if (!writable && c->in_cnt) {
+		virtq_chain_bad(vq, c, "a device-readable buffer after a device-writable one");
+		return;
+	}
+	if (!len) {
+		virtq_chain_bad(vq, c, "a buffer of length 0");
+		return;
+	}
+	while (left) {
+		uint64_t got = left;
+		void *p = gmem_span(vq->conf.gm, gpa(addr), &got, &vq->hint);
+
+		if (unlikely(!p || c->out_cnt + c->in_cnt == VIRTQ_IOV_MAX)) {
+			virtq_chain_bad(vq, c,
+					p ? "too many buffers"
+					  : "an address outside of guest memory");
+			if (writable)
+				forget_writable(c);
+			return;
+		}
+		c->iov[c->out_cnt + c->in_cnt] = (struct iovec){ p, got };
+		if (writable) {
+			c->in_cnt++;
+			c->in_len += got;
+		} else {
+			c->out_cnt++;
+			c->out_len += got;
+		}
+		/* gmem_span() cut at a region's end, which does not wrap. */
+		addr += got;
+		left -= got;
+	}
+}
+
+const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
+			      uint32_t *nr)
+{
+	const void *table;
+
+	if (!len || len % sizeof(struct virtq_desc)) {
+		virtq_chain_bad(vq, c, "an indirect table of odd length");
+		return NULL;
+	}
+	table = gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint);
+	if (!table)
+		virtq_chain_bad(vq, c, "an indirect table outside of guest memory");
+	*nr = len / sizeof(struct virtq_desc);
+	return table;
+}
+
+bool virtq_chain_take(struct virtq *vq, struct virtq_chain *c, uint16_t id, uint16_t nr_desc)
+{
+	struct virtq_slot *slot;
+
+	if (unlikely(id >= vq->conf.size)) {
+		virtq_break(vq, "a descriptor id outside of the ring");
+		return false;
+	}
+	slot = &vq->slot[id];
+	if (unlikely(slot->busy)) {
+		virtq_break(vq, "a descriptor chain made available twice");
+		return false;
+	}
+	slot->busy = true;
+	slot->done = false;
+	slot->nr_desc = nr_desc;
+	slot->epoch = (uint8_t)vq->epoch;
+	vq->inflight[vq->epoch]++;
+	if (vq->in_order)
+		vq->order[vq->order_head++ & vq->order_mask] = id;
+	c->id = id;
+	counter_add(&vq->stats.chains, 1);
+	return true;
+}
+
+/* --- giving chains back -------------------------------------------------- */
+
+static inline void emit(struct virtq *vq, uint16_t id, uint32_t written)
+{
+	vq->slot[id].busy = false;
+	if (vq->packed)
+		virtq_packed_emit(vq, id, written);
+	else
+		virtq_split_emit(vq, id, written);
+}
+
+/*
+ * VIRTIO 1.3, "In-order use of descriptors": buffers are used in the order in
+ * which they were made available. What is done too early waits in its slot.
+ */
+static void push_in_order(struct virtq *vq, uint16_t id, uint32_t written)
+{
+	vq->slot[id].done = true;
+	vq->slot[id].used_len = written;
+	while (vq->order_tail != vq->order_head) {
+		uint16_t next = vq->order[vq->order_tail & vq->order_mask];
+
+		if (!vq->slot[next].done)
+			return;
+		vq->order_tail++;
+		emit(vq, next, vq->slot[next].used_len);
+	}
+}
+
+void virtq_push(struct virtq *vq, uint16_t id, uint32_t written)
+{
+	struct virtq_slot *slot = &vq->slot[id];
+
+	assert(id < vq->conf.size && slot->busy);
+	vq->inflight[slot->epoch]--;
+	if (vq->in_order)
+		push_in_order(vq, id, written);
+	else
+		emit(vq, id, written);
+}
+
+static void notify_driver(struct virtq *vq)
+{
+	static const uint64_t one = 1;
+
+	if (vq->conf.call_fd < 0)
+		return;
+	counter_add(&vq->stats.notifications, 1);
+	/* A full counter or pipe means that a notification is pending already. */
+	if (write(vq->conf.call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_limited(LOG_LEVEL_WARNING, "%s: cannot notify the driver: %s", vq->name,
+			    strerror(errno));
+}
+
+/*
+ * VIRTIO 1.3, "Used Buffer Notification Suppression": the used index is visible
+ * before the driver's wish is read. Pairs with the driver's fence between
+ * writing its wish and looking for used buffers.
+ */
+static bool driver_wants(struct virtq *vq, uint16_t nr)
+{
+	if (vq->conf.call_fd < 0)
+		return false;
+	store_load_fence();
+	if (vq->notify_force) {
+		vq->notify_force = false;
+		return true;
+	}
+	return vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr);
+}
+
+void virtq_flush(struct virtq *vq)
+{
+	uint16_t nr = vq->used_pending;
+
+	if (!nr)
+		return;
+	if (vq->packed)
+		virtq_packed_publish(vq);
+	else
+		virtq_split_publish(vq);
+	vq->used_pending = 0;
+	if (driver_wants(vq, nr))
+		notify_driver(vq);
+}
+
+void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)
+{
+	while (nr--) {
+		struct virtq_slot *slot = &vq->slot[ids[nr]];
+
+		assert(slot->busy && !slot->done);
+		slot->busy = false;
+		vq->inflight[slot->epoch]--;
+		if (vq->in_order)
+			vq->order_head--;
+		if (!vq->packed) {
+			vq->avail_idx--;
+			continue;
+		}
+		if (vq->avail_idx < slot->nr_desc) {
+			vq->avail_idx += (uint16_t)vq->conf.size;
+			vq->avail_wrap = !vq->avail_wrap;
+		}
+		vq->avail_idx -= slot->nr_desc;
+	}
+}
+
+/* --- asking for notifications -------------------------------------------- */
+
+bool virtq_has_work(struct virtq *vq)
+{
+	if (!virtq_may_pop(vq))
+		return false;
+	return vq->packed ? virtq_packed_has_work(vq) : virtq_split_has_work(vq);
+}
+
+static void set_notify(struct virtq *vq, bool on)
+{
+	vq->notify_armed = on;
+	/* A broken ring's areas may have left the memory table. */
+	if (vq->broken)
+		return;
+	if (vq->packed)
+		virtq_packed_set_notify(vq, on);
+	else
+		virtq_split_set_notify(vq, on);
+}
+
+void virtq_notify_enable(struct virtq *vq)
+{
+	set_notify(vq, true);
+	/* Our wish is visible before we look once more for available buffers.
+	 * Pairs with the driver's fence between publishing a buffer and reading
+	 * our wish. */
+	store_load_fence();
+}
+
+void virtq_notify_disable(struct virtq *vq)
+{
+	set_notify(vq, false);
+}
+
+/* --- dirty log ------------------------------------------------------------ */
+
+void virtq_log_slow(struct virtq *vq, const void *p, uint64_t len)
+{
+	gpa_t addr;
+
+	if (gmem_gpa_of(vq->conf.gm, p, &addr))
+		dirty_log_mark(vq->conf.log, addr, len);
+}

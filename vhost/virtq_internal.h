@@ -1,0 +1,67 @@
+/*
+ * What the split and the packed half of the ring share. Private to virtq*.c.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VHOST_VIRTQ_INTERNAL_H
+#define RINGBOLT_VHOST_VIRTQ_INTERNAL_H
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "vhost/virtq.h"
+
+/* Steps through one descriptor chain at most, direct or indirect: the loop's
+ * bound that does not come from the guest. VIRTIO 1.3, "Message Framing"; no
+ * driver uses more than the largest split ring holds. */
+#define VIRTQ_CHAIN_MAX 1024
+
+/*
+ * Read 16 bytes of shared memory once: what is checked is what is used. The
+ * fence keeps the compiler from reading the source again afterwards.
+ */
+#define virtq_copy_desc(dst, src)                                                                  \
+	do {                                                                                       \
+		static_assert(sizeof(*(dst)) == 16 && sizeof(*(src)) == 16, "a descriptor");       \
+		memcpy((dst), (src), 16);                                                          \
+		atomic_signal_fence(memory_order_seq_cst);                                         \
+	} while (0)
+
+/* An empty chain, to be filled by virtq_chain_add(). */
+void virtq_chain_begin(struct virtq *vq, struct virtq_chain *c);
+/* One buffer: checked, translated, appended; or c->error is set. */
+void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
+		     bool writable);
+/* c is malformed for this reason; the first one is kept and logged. */
+void virtq_chain_bad(struct virtq *vq, struct virtq_chain *c, const char *why);
+/* An indirect table's place and its number of entries, or NULL and c is bad.
+ * VIRTIO 1.3, "Indirect Descriptors". */
+const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
+			      uint32_t *nr);
+/* The chain's id is known: make it the device's. False: the ring broke. */
+bool virtq_chain_take(struct virtq *vq, struct virtq_chain *c, uint16_t id, uint16_t nr_desc);
+
+/* A ring that pops nothing: not started, not enabled, broken, memory lost. */
+bool virtq_may_pop(struct virtq *vq);
+
+/* The driver's (or device's) event threshold was passed by the step from old to
+ * now. VIRTIO 1.3, "Used Buffer Notification Suppression". */
+static inline bool virtq_need_event(uint16_t event, uint16_t now, uint16_t old)
+{
+	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+}
+
+/* The half of each verb that depends on the ring kind. */
+void virtq_split_emit(struct virtq *vq, uint16_t id, uint32_t written);
+void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written);
+void virtq_split_publish(struct virtq *vq);
+void virtq_packed_publish(struct virtq *vq);
+/* The driver wants to hear of nr entries just published. */
+bool virtq_split_driver_wants(struct virtq *vq, uint16_t nr);
+bool virtq_packed_driver_wants(struct virtq *vq, uint16_t nr);
+bool virtq_split_has_work(struct virtq *vq);
+bool virtq_packed_has_work(struct virtq *vq);
+void virtq_split_set_notify(struct virtq *vq, bool on);
+void virtq_packed_set_notify(struct virtq *vq, bool on);
+
+#endif

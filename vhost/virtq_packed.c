@@ -1,0 +1,193 @@
+/*
+ * Packed virtqueues, the device's side. VIRTIO 1.3, "Packed Virtqueues". Called
+ * through virtq.h; never waits or allocates.
+ *
+ * A chain is known by its buffer id, which only its last descriptor holds, and
+ * takes as many ring entries on the way back as it did on the way in.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "core/log.h"
+#include "vhost/virtq_internal.h"
+
+#define DESC_AHEAD 16 /* entries; four to a cache line */
+
+static inline struct pvirtq_desc *ring_desc(const struct virtq *vq, uint16_t pos)
+{
+	return (struct pvirtq_desc *)vq->conf.desc + pos;
+}
+
+/* VIRTIO 1.3, "Driver and Device Ring Wrap Counters": available means that the
+ * AVAIL bit is the wrap counter and the USED bit is not. */
+static inline bool is_avail(uint16_t flags, bool wrap)
+{
+	return !!(flags & VIRTQ_DESC_F_AVAIL) == wrap && !!(flags & VIRTQ_DESC_F_USED) != wrap;
+}
+
+static void walk_table(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *table,
+		       uint32_t nr)
+{
+	if (nr > VIRTQ_CHAIN_MAX) {
+		virtq_chain_bad(vq, c, "too many descriptors in an indirect table");
+		return;
+	}
+	for (uint32_t i = 0; i < nr; i++) {
+		struct pvirtq_desc d;
+
+		virtq_copy_desc(&d, &table[i]);
+		if (le16_to_cpu(d.flags) & VIRTQ_DESC_F_INDIRECT) {
+			virtq_chain_bad(vq, c, "a nested indirect table");
+			c->in_cnt = 0;
+			c->in_len = 0;
+			return;
+		}
+		virtq_chain_add(vq, c, le64_to_cpu(d.addr), le32_to_cpu(d.len),
+				le16_to_cpu(d.flags) & VIRTQ_DESC_F_WRITE);
+	}
+}
+
+static void add_desc(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *d,
+		     bool alone)
+{
+	uint16_t flags = le16_to_cpu(d->flags);
+	const struct pvirtq_desc *table;
+	uint32_t nr;
+
+	if (!(flags & VIRTQ_DESC_F_INDIRECT)) {
+		virtq_chain_add(vq, c, le64_to_cpu(d->addr), le32_to_cpu(d->len),
+				flags & VIRTQ_DESC_F_WRITE);
+		return;
+	}
+	if (!alone) {
+		virtq_chain_bad(vq, c, "an indirect table inside of a chain");
+		c->in_cnt = 0;
+		c->in_len = 0;
+		return;
+	}
+	table = virtq_chain_table(vq, c, le64_to_cpu(d->addr), le32_to_cpu(d->len), &nr);
+	if (table)
+		walk_table(vq, c, table, nr);
+}
+
+int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
+{
+	uint16_t pos = vq->avail_idx, nr = 0, flags;
+	bool wrap = vq->avail_wrap;
+	struct pvirtq_desc d;
+
+	if (!virtq_may_pop(vq))
+		return 0;
+	/* Pairs with the driver's release of the first descriptor's flags: the
+	 * rest of the chain is visible after this. */
+	flags = le16_to_cpu((le16){ load_acquire(&ring_desc(vq, pos)->flags.wire) });
+	if (!is_avail(flags, wrap))
+		return 0;
+	if ((uint32_t)pos + DESC_AHEAD < vq->conf.size)
+		__builtin_prefetch(ring_desc(vq, (uint16_t)(pos + DESC_AHEAD)));
+
+	virtq_chain_begin(vq, c);
+	do {
+		virtq_copy_desc(&d, ring_desc(vq, pos));
+		flags = le16_to_cpu(d.flags);
+		if (unlikely(++nr > vq->conf.size)) {
+			virtq_break(vq, "a descriptor chain without an end");
+			return 0;
+		}
+		if (nr <= VIRTQ_CHAIN_MAX)
+			add_desc(vq, c, &d, nr == 1 && !(flags & VIRTQ_DESC_F_NEXT));
+		else
+			virtq_chain_bad(vq, c, "too many descriptors");
+		if (++pos == vq->conf.size) {
+			pos = 0;
+			wrap = !wrap;
+		}
+	} while (flags & VIRTQ_DESC_F_NEXT);
+
+	if (!virtq_chain_take(vq, c, le16_to_cpu(d.id), nr))
+		return 0;
+	vq->avail_idx = pos;
+	vq->avail_wrap = wrap;
+	vq->avail_seen = pos;
+	return 1;
+}
+
+/*
+ * All but the batch's first descriptor may show at once that they are used: the
+ * driver looks at them only after the first one, whose flags virtq_flush()
+ * writes last.
+ */
+void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
+{
+	struct pvirtq_desc *d = ring_desc(vq, vq->used_idx);
+	uint16_t flags = written ? VIRTQ_DESC_F_WRITE : 0;
+	uint16_t nr = vq->slot[id].nr_desc;
+
+	if (vq->used_wrap)
+		flags |= VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
+	d->id = cpu_to_le16(id);
+	d->len = cpu_to_le32(written);
+	if (!vq->used_pending) {
+		vq->first_idx = vq->used_idx;
+		vq->first_flags = flags;
+	} else {
+		/* id and len before flags; pairs with the driver's acquire of them. */
+		store_release(&d->flags.wire, cpu_to_le16(flags).wire);
+	}
+	/* A batch never holds more than the ring: its chains were all popped. */
+	virtq_log_write(vq, d, sizeof(*d));
+	vq->used_pending += nr;
+	vq->used_idx += nr;
+	if (vq->used_idx >= vq->conf.size) {
+		vq->used_idx -= (uint16_t)vq->conf.size;
+		vq->used_wrap = !vq->used_wrap;
+	}
+}
+
+void virtq_packed_publish(struct virtq *vq)
+{
+	/* The whole batch becomes visible with this. Pairs with the driver's
+	 * acquire of the flags. */
+	store_release(&ring_desc(vq, vq->first_idx)->flags.wire, cpu_to_le16(vq->first_flags).wire);
+}
+
+/* VIRTIO 1.3, "Event Suppression Structure Format". */
+bool virtq_packed_driver_wants(struct virtq *vq, uint16_t nr)
+{
+	const struct pvirtq_event_suppress *e = vq->conf.driver;
+	uint16_t flags = le16_to_cpu((le16){ load_acquire(&e->flags.wire) });
+	uint16_t desc, off;
+
+	if (!vq->event_idx || flags != PVIRTQ_EVENT_F_DESC)
+		return flags != PVIRTQ_EVENT_F_DISABLE;
+	/* flags before desc; pairs with the driver's release of flags. */
+	desc = le16_to_cpu((le16){ read_once(&e->desc.wire) });
+	off = desc & PVIRTQ_EVENT_OFF_MASK;
+	if (!!(desc & PVIRTQ_EVENT_WRAP) != vq->used_wrap)
+		off -= (uint16_t)vq->conf.size;
+	return virtq_need_event(off, vq->used_idx, (uint16_t)(vq->used_idx - nr));
+}
+
+bool virtq_packed_has_work(struct virtq *vq)
+{
+	const struct pvirtq_desc *d = ring_desc(vq, vq->avail_idx);
+
+	return is_avail(le16_to_cpu((le16){ read_once(&d->flags.wire) }), vq->avail_wrap);
+}
+
+void virtq_packed_set_notify(struct virtq *vq, bool on)
+{
+	struct pvirtq_event_suppress *e = vq->conf.device;
+	uint16_t flags = PVIRTQ_EVENT_F_DISABLE;
+
+	if (on && vq->event_idx) {
+		uint16_t desc = vq->avail_idx | (vq->avail_wrap ? PVIRTQ_EVENT_WRAP : 0);
+
+		write_once(&e->desc.wire, cpu_to_le16(desc).wire);
+		flags = PVIRTQ_EVENT_F_DESC;
+	} else if (on) {
+		flags = PVIRTQ_EVENT_F_ENABLE;
+	}
+	/* desc before flags; pairs with the driver's acquire of flags. */
+	store_release(&e->flags.wire, cpu_to_le16(flags).wire);
+	virtq_log_write(vq, e, sizeof(*e));
+}
