@@ -366,6 +366,7 @@ static void tick(struct loop *loop)
 	loop->tick_ns = now;
 }
 
+/* Anything in the kernel's hands? */
 static bool is_pending(const struct loop *loop)
 {
 	for (const struct loop_source *s = loop->sources; s; s = s->next)
@@ -397,6 +398,31 @@ static void adjust_spin(struct loop *loop, uint64_t slept_ns)
 		loop->spin_ns = min_u64(2 * loop->spin_ns, loop->spin_max_ns);
 	else
 		loop->spin_ns = max_u64(loop->spin_ns / 2, min_u64(SPIN_MIN_NS, loop->spin_max_ns));
+}
+
+/*
+ * Announce the sleep and look once more: requests that ended before their
+ * source knew that we sleep are found by this turn, later ones by its fd.
+ */
+static unsigned int sources_sleep(struct loop *loop)
+{
+	unsigned int work = 0;
+
+	for (struct loop_source *s = loop->sources; s; s = s->next) {
+		if (s->sleep)
+			s->sleep(s, true);
+		work += s->turn(s);
+	}
+	if (loop->flush_list)
+		flush_rings(loop);
+	return work;
+}
+
+static void sources_wake(struct loop *loop)
+{
+	for (struct loop_source *s = loop->sources; s; s = s->next)
+		if (s->sleep)
+			s->sleep(s, false);
 }
 
 static bool is_source(const struct loop *loop, const void *tag)
@@ -462,7 +488,9 @@ static void rest(struct loop *loop)
 	}
 	if (arm_and_look(loop) || read_once(&loop->inbox))
 		return;
-	sleep_until_event(loop);
+	if (!sources_sleep(loop))
+		sleep_until_event(loop);
+	sources_wake(loop);
 }
 
 static void *thread_main(void *arg)

@@ -43,32 +43,37 @@ enum store_caps {
 /* store_submit(): the request ends later, by its done(). */
 #define STORE_QUEUED 1
 
+struct store;
+struct store_chan;
+
 /*
  * One request, embedded in its owner's slot; the store keeps its own scratch in
- * it. Checked by the owner: in range, multiples of the logical block size.
+ * it. Checked by the owner: in range, multiples of the logical block size, and
+ * the iovec holds len bytes.
  */
 struct store_req {
-	/* The owner's, constant while the request is with the store. The store may
-	 * change iov and its elements (it continues short transfers). */
+	/* The owner's, constant while the request is with the store. A store that
+	 * continues a short transfer changes one element of iov and puts it right
+	 * again before done(). */
 	struct iovec *iov;
+	uint64_t offset, len; /* bytes */
 	uint32_t nr_iov;
 	uint8_t op; /* enum store_op */
 	uint8_t flags;
-	uint64_t offset, len; /* bytes */
+	/* The store's. */
+	uint8_t stage;
+	bool backlog; /* waits for room */
 	/* Called once on the loop's thread with 0 or -errno, unless store_submit()
 	 * answered at once. */
 	void (*done)(struct store_req *req, int res);
 
 	/* The store's. */
 	struct store_chan *chan;
-	uint64_t left; /* bytes not yet transferred */
-	void *bounce;
 	struct store_req *next;
-	uint8_t stage;
+	uint64_t moved; /* bytes transferred so far */
+	void *bounce;
+	uint32_t cur_iov, cur_cut; /* element to continue with, bytes cut off its start */
 };
-
-struct store;
-struct store_chan;
 
 enum store_cache {
 	STORE_CACHE_NONE, /* O_DIRECT, write back: the default where the file system takes it */
@@ -101,11 +106,15 @@ struct store_conf {
 
 /* What is true of an open store; size changes by store_resize(). */
 struct store_info {
-	uint64_t size; /* bytes, a multiple of block_size */
+	uint64_t size; /* bytes, a multiple of block_size; read_once() off the control thread */
 	uint32_t block_size; /* logical: 512 or 4096 */
 	uint32_t physical_block_size;
 	uint32_t opt_io_size; /* bytes, 0 unknown */
 	uint32_t discard_granularity; /* bytes */
+	/* Bounds for discard, write zeroes and secure erase: bytes of one range and
+	 * ranges of one driver's request. What ends at once in submit() keeps its
+	 * loop from other rings meanwhile, so it is kept short. */
+	uint32_t range_max_len, range_max_nr;
 	uint32_t caps; /* enum store_caps */
 	bool write_through; /* what the cache mode says at first */
 };
@@ -113,9 +122,14 @@ struct store_info {
 /* One store type. */
 struct store_ops {
 	const char *scheme; /* "uring" */
+	/* submit() never answers STORE_QUEUED. The owner may then pass an iovec
+	 * and a request that live no longer than the call. */
+	bool immediate;
 	/* arg: after "scheme:". -errno and a sentence in err naming the file and
-	 * the cause. */
+	 * the cause. ops and spec are filled in by store_open(). */
 	int (*open)(const struct store_conf *conf, const char *arg, struct store **store, char *err);
+	/* Calls store_closed() with nothing left but the struct store itself, now
+	 * or later. */
 	void (*close)(struct store *store);
 	/* A channel for one ring on its loop, and its end, drained. Control thread. */
 	int (*chan_open)(struct store *store, struct loop *loop, uint32_t depth,
@@ -138,8 +152,10 @@ struct store_ops {
 /* First member of every store. */
 struct store {
 	const struct store_ops *ops;
-	struct store_info info; /* info.size: read_once() off the control thread */
+	struct store_info info;
 	char *spec;
+	void (*closed)(void *opaque);
+	void *opaque;
 };
 
 /* First member of every channel. */
@@ -147,12 +163,28 @@ struct store_chan {
 	struct store *store;
 };
 
+/* Words for cache= and lock=, NULL-terminated, in the order of their enums. */
+extern const char *const store_cache_names[STORE_CACHE_CNT + 1];
+extern const char *const store_lock_names[STORE_LOCK_CNT + 1];
+
 /* 0 and *store, or -errno and a sentence in err (STORE_ERR_LEN). -EINVAL also
  * says which schemes exist. Nothing is created on the file system. */
 int store_open(const struct store_conf *conf, struct store **store, char *err);
-/* Accepts NULL. All channels must be closed. */
-void store_close(struct store *store);
+/*
+ * Accepts NULL. All channels must be closed. closed(opaque), which may be NULL,
+ * is called on the control thread when all is released, at once or later: a
+ * store may have to wait for its loops.
+ */
+void store_close(struct store *store, void (*closed)(void *opaque), void *opaque);
 int store_resize(struct store *store, uint64_t size, char *err);
+
+/* For store types. */
+void store_closed(struct store *store);
+/* A sentence in err; returns error. */
+int store_fail(char *err, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* "10G" of a "null:10G" into *size, a multiple of the block size and not 0. */
+int store_parse_size(const char *spec, const char *arg, uint32_t block_size, uint64_t *size,
+		     char *err);
 
 extern const struct store_ops store_uring, store_null, store_mem;
 
