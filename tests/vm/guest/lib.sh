@@ -1,0 +1,61 @@
+# Shell functions of the test guests. Sourced by init and by every test script.
+#
+# SPDX-License-Identifier: BSD-3-Clause
+
+# One line for the host: @@NAME words...
+mark() { echo "@@$*"; }
+
+# Give up with a reason.
+fail() {
+    mark FAIL "$*"
+    exit 1
+}
+
+# Value of name= on the kernel command line, or nothing.
+argument() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
+
+# Wait until the host says the word, on the second serial line. The host
+# repeats it until it sees the answer, because a serial line drops what arrives
+# before it is opened.
+wait_host() {
+    while read -r word; do
+        [ "$word" = "$1" ] && break
+    done </dev/ttyS1
+    mark HEARD "$1"
+}
+
+# The path of the virtio disk with this serial number, once it is there.
+disk_of() {
+    tries=0
+    while [ $tries -lt 200 ]; do
+        for dir in /sys/block/vd*; do
+            if [ -e "$dir/serial" ] && [ "$(cat "$dir/serial")" = "$1" ]; then
+                echo "/dev/${dir##*/}"
+                return
+            fi
+        done
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    fail "no disk with serial $1; there are: $(ls /sys/block)"
+}
+
+# Say what the driver of a disk sees.
+mark_disk() {
+    dir=/sys/block/${1##*/}
+    # "features" is a string of bits; VIRTIO_F_RING_PACKED is bit 34.
+    mark DISK "bytes=$(($(cat $dir/size) * 512))" "queues=$(ls $dir/mq | wc -l)" \
+        "packed=$(cut -c 35 $dir/device/features)" \
+        "block=$(cat $dir/queue/logical_block_size)"
+}
+
+drop_caches() {
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+}
+
+# Debian's busybox runs its own applet before any program of that name, and
+# some of its applets know only a few options.
+mke2fs() { /usr/bin/mke2fs "$@"; }
+fstrim() { /usr/bin/fstrim "$@"; }
+blkdiscard() { /usr/bin/blkdiscard "$@"; }
