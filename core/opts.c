@@ -274,11 +274,7 @@ int opts_parse_value(const char *option, const char *value, const struct opt_des
 	return -EINVAL;
 }
 
-/*
- * Cut the next item off *text: ends at a comma that is not doubled. NULL at
- * the end.
- */
-static char *next_item(char **text)
+char *opts_next_item(char **text)
 {
 	char *item = *text, *from = item, *to = item;
 
@@ -367,7 +363,7 @@ int opts_parse(const char *option, char *text, const struct opt_desc *table, voi
 	char *item;
 	int res;
 
-	while ((item = next_item(&text))) {
+	while ((item = opts_next_item(&text))) {
 		if (!*item) {
 			say(&m, "%s: expected key=value,key=value, found an empty item", option);
 			return -EINVAL;

@@ -41,6 +41,9 @@ struct opt_desc {
 int opts_parse(const char *option, char *text, const struct opt_desc *table, void *target,
 	       char *err);
 
+/* Cut the next item off *text, at a comma that is not doubled. NULL at the end. */
+char *opts_next_item(char **text);
+
 /*
  * The parts of opts_parse(), for keys that arrive in another form. The index of
  * key in table (at most 64 keys), or -EINVAL and a sentence; and whether every
