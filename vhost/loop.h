@@ -5,10 +5,10 @@
  * Theory of operation
  *
  * A turn calls poll() of every ring of the loop, then turn() of every source
- * (a source is what devices share on a loop, such as an io_uring), then runs
- * the work other threads posted. A ring changes between two turns, on its own
- * loop: the control thread posts a loop_ring_op, the loop carries it out and
- * answers through the control thread's event loop. Nothing else crosses
+ * (a source is what devices share on a loop, such as a queue to the kernel),
+ * then runs the work other threads posted. A ring changes between two turns, on
+ * its own loop: the control thread posts a loop_ring_op, the loop carries it
+ * out and answers through the control thread's event loop. Nothing else crosses
  * threads, and other rings go on meanwhile.
  *
  * Idle: LOOP_BUSY spins for ever. LOOP_ADAPTIVE spins for a while after the
@@ -56,8 +56,8 @@ struct loop_source {
 	int fd;
 	/* true: the loop is about to sleep, and calls turn() once more after this:
 	 * fd must show what ends later than that. false: it is awake, fd need not
-	 * be kept up. For what would cost each turn something: an io_uring with
-	 * deferred task work does not make its own descriptor readable, only an
+	 * be kept up. For what would cost each turn something: a queue to
+	 * the kernel with deferred work does not make its own descriptor readable, only an
 	 * eventfd, and signalling that is only worth it for a sleeper. NULL ok. */
 	void (*sleep)(struct loop_source *s, bool asleep);
 	struct loop_source *next; /* the loop's */

@@ -31,7 +31,7 @@ struct vu_dev;
  * where that says so.
  */
 struct vu_ops {
-	const char *type; /* "block" */
+	const char *type; /* for log lines and status */
 
 	/* Virtio feature bits offered: the device type's own and the ring's that
 	 * its data path serves. vhost/ adds those of the protocol. */
