@@ -20,7 +20,7 @@ struct vblk;
 #define VBLK_SERIAL_MAX 20
 
 /* Words for cache= and lock=, NULL-terminated, in the order of their enums. */
-extern const char *const vblk_cache_names[], *const vblk_lock_names[];
+extern const char *const *const vblk_cache_names, *const *const vblk_lock_names;
 #define VBLK_CACHE_AUTO 5 /* index in vblk_cache_names: the default */
 
 /* The fields follow the keys of --device; strings are copied. */
@@ -28,7 +28,7 @@ struct vblk_conf {
 	const char *name; /* NULL: "vblkN" */
 	const char *socket; /* path, or NULL with fd */
 	bool connect; /* connect to socket instead of listening there */
-	int fd; /* -1 or a listening or connected socket */
+	int fd; /* -1 or a listening or connected socket; taken, on errors too */
 	const char *store; /* "uring:PATH", "null:SIZE", "mem:SIZE" */
 	const char *serial; /* at most VBLK_SERIAL_MAX bytes; NULL: the name */
 	unsigned int queues; /* 1 .. VBLK_QUEUES_MAX */

@@ -1,0 +1,82 @@
+/*
+ * What vblk.c (the device) and vblk_req.c (its requests) share. Private to
+ * virtio-blk.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VIRTIO_BLK_VBLK_INTERNAL_H
+#define RINGBOLT_VIRTIO_BLK_VBLK_INTERNAL_H
+
+#include "virtio-blk/store.h"
+#include "virtio-blk/vblk.h"
+#include "virtio-blk/vblk_spec.h"
+
+/* What is advertised: data segments of a request, bytes of a segment. */
+#define VBLK_SEG_MAX 126
+#define VBLK_SIZE_MAX (4u << 20)
+/* Pieces of memory of one request: a segment that crosses from one region of
+ * guest memory to the next becomes two. A request slot also keeps the ranges of
+ * a discard here, which are as long as an iovec. */
+#define VBLK_IOV_MAX 160
+#define VBLK_RANGES_MAX 64
+static_assert(VBLK_RANGES_MAX <= VBLK_IOV_MAX, "ranges are kept in place of the iovec");
+static_assert(sizeof(struct virtio_blk_segment) <= sizeof(struct iovec),
+	      "ranges are kept in place of the iovec");
+
+/* One writer, the ring's loop; counter_read() elsewhere. */
+struct vblk_stats {
+	uint64_t ops[STORE_OP_CNT];
+	uint64_t read_bytes, written_bytes;
+	uint64_t errors; /* requests that ended with a status other than OK */
+};
+
+/* One request of a driver, at the index of its chain's id. */
+struct vblk_req {
+	struct store_req io;
+	struct vblk_ring *ring;
+	uint8_t *status;
+	struct iovec one; /* io.iov of a request with one data segment */
+	uint32_t written; /* bytes of the device-writable part, if all goes well */
+	uint16_t id;
+	uint8_t range_nr, range_next; /* discard and the like */
+} __attribute__((aligned(CACHE_LINE)));
+static_assert(sizeof(struct vblk_req) == 2 * CACHE_LINE, "a request takes two cache lines");
+
+/* The device's half of a ring: vq->priv. The loop's while the ring is started. */
+struct vblk_ring {
+	struct virtq *vq;
+	struct vblk *blk;
+	struct store *store;
+	struct store_chan *chan;
+	int (*submit)(struct store_chan *chan, struct store_req *req);
+	bool immediate; /* submit() always ends the request */
+	uint64_t block_mask; /* logical block size - 1 */
+	struct vblk_req *req; /* nr_req of them; lazily touched, like iov */
+	struct iovec *iov; /* VBLK_IOV_MAX for every req */
+	uint32_t nr_req;
+	struct vblk_stats stats;
+};
+
+struct vblk {
+	struct vu_dev *dev;
+	struct store *store;
+	/* A write must be durable before it ends. The loops read it with
+	 * read_once(), the control thread sets it. */
+	bool write_through;
+	bool writeback; /* the field of the configuration space */
+	bool read_only, packed;
+	int cache, lock;
+	unsigned int queues, queue_size;
+	char *name, *socket;
+	char serial[VIRTIO_BLK_ID_BYTES]; /* padded with NUL */
+	struct vblk_ring *ring[VBLK_QUEUES_MAX];
+	void (*gone)(void *opaque);
+	void *opaque;
+};
+
+/* struct vu_ops.vq_poll: pop requests and start them. */
+unsigned int vblk_poll(struct virtq *vq);
+/* Prepare the request slots of a new ring. */
+void vblk_ring_init(struct vblk_ring *ring);
+
+#endif
