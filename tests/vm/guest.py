@@ -196,8 +196,7 @@ class StorageDaemon(RingboltBlk):
         argv = [str(self.program)]
         for disk in self.disks:
             name = disk.name
-            for stale in (disk.socket,):
-                stale.unlink(missing_ok=True)
+            disk.socket.unlink(missing_ok=True)
             node = (f"driver=file,node-name={name},filename={disk.path},discard=unmap,"
                     "locking=off" if disk.path else f"driver=null-co,node-name={name},size=1G")
             argv += ["--blockdev", node,
@@ -277,6 +276,7 @@ class Guest:
         self.serial = workdir / f"{name}.serial"
         self.process = None
         self.deadline = 0
+        self.servers = []  # back-ends that must live as long as this guest
 
     def launch(self, argv, **kwargs):
         self.deadline = time.monotonic() + GUEST_LIFETIME
@@ -307,6 +307,8 @@ class Guest:
         bad = re.search(r"@@FAIL.*|Kernel panic.*|BUG: .*|@@NOMODULE.*", text)
         if bad:
             raise GuestError(f"{self.name}: {bad.group(0)}\n{self.story()}")
+        for server in self.servers:
+            server.check()
         if time.monotonic() > self.deadline:
             raise GuestError(f"{self.name} ran longer than {GUEST_LIFETIME} s\n{self.story()}")
         return text
@@ -380,7 +382,7 @@ class Qemu(Guest):
         self.memory, self.smp, self.packed, self.extra = memory, smp, packed, list(extra)
         self.word_socket = workdir / f"{name}.word"
         self.qmp_socket = workdir / f"{name}.qmp"
-        self.ports = 0
+        self.told = 0
         self._qmp = None
 
     def chardev(self, disk):
@@ -411,7 +413,8 @@ class Qemu(Guest):
                          f",{k}={v}" for k, v in device.items())]
         return argv + self.extra
 
-    def start(self, disks):
+    def start(self, disks, *servers):
+        self.servers = list(servers)
         self.launch(self.argv(disks), env=self.env)
         return self
 
@@ -423,19 +426,49 @@ class Qemu(Guest):
             self._qmp = Qmp(self.qmp_socket)
         return self._qmp
 
-    def tell(self, word, timeout=30):
-        """Say a word to the guest's wait_host. Repeated until it is heard."""
-        before = len(self.marks(f"HEARD {word}"))
+    def tell(self, *words, timeout=30):
+        """Say a line to the guest, which waits for it (wait_host, serve.sh).
+        The line is repeated, with the same number, until it is heard."""
+        self.told += 1
+        line = f"{self.told} {' '.join(str(w) for w in words)}\n".encode()
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(str(self.word_socket))
         with sock:
             def heard():
-                sock.sendall(f"{word}\n".encode())
+                sock.sendall(line)
                 time.sleep(0.1)
                 self._check()
-                return len(self.marks(f"HEARD {word}")) > before
+                return str(self.told) in self.marks("HEARD")
 
-            wait_until(heard, timeout, f"{self.name} to hear {word!r}")
+            wait_until(heard, timeout, f"{self.name} to hear {line!r}")
+
+    def order(self, *words, timeout=60):
+        """Have serve.sh do something, and wait until it is done."""
+        self.tell(*words)
+        wait_until(lambda: self._check() and str(self.told) in self.marks("DID"), timeout,
+                   f"{self.name} to do {words}")
+
+    def io_ops(self, disk):
+        """Operations tagio has done on this disk, by its last reports."""
+        return [int(n) for n in re.findall(rf"@@IO name={disk.name} ops=(\d+)", self.text())]
+
+    def wait_io(self, disk, ops=200, timeout=60):
+        """Wait until tagio has done this many operations more on a disk, as
+        counted from its next report."""
+        reports = len(self.io_ops(disk))
+        wait_until(lambda: self._check() and len(self.io_ops(disk)) > reports
+                   and self.io_ops(disk)[-1] >= self.io_ops(disk)[reports] + ops,
+                   timeout, f"I/O of {self.name} on {disk.name} to go on")
+
+    def verified(self, disk):
+        """What tagio found in the end on this disk: blocks written, none bad."""
+        found = [v for v in self.marks("VERIFY") if v.startswith(f"name={disk.name} ")]
+        if not found:
+            raise GuestError(f"{self.name} verified nothing on {disk.name}\n{self.story()}")
+        counts = dict(w.split("=") for w in found[-1].split())
+        if counts["bad"] != "0" or counts["errors"] != "0":
+            raise GuestError(f"{self.name}: {found[-1]}\n{self.story()}")
+        return int(counts["blocks"])
 
 
 def host_share():

@@ -15,13 +15,13 @@ fail() {
 argument() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
 # Wait until the host says the word, on the second serial line. The host
-# repeats it until it sees the answer, because a serial line drops what arrives
-# before it is opened.
+# repeats its line, with a number, until it sees the answer, because a serial
+# line drops what arrives before it is opened.
 wait_host() {
-    while read -r word; do
+    while read -r number word; do
         [ "$word" = "$1" ] && break
     done </dev/ttyS1
-    mark HEARD "$1"
+    mark HEARD "$number"
 }
 
 # The path of the virtio disk with this serial number, once it is there.

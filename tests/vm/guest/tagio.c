@@ -2,16 +2,19 @@
  * tagio: write a block device from several threads, knowing at every moment
  * what each block must hold, and check that it does.
  *
- *     tagio DEVICE THREADS BLOCKS BUFFER_MIB [OPERATIONS]
+ *     tagio NAME DEVICE THREADS BLOCKS BUFFER_MIB [OPERATIONS]
  *
  * Each thread owns BLOCKS blocks of 4 KiB and writes and re-reads random runs
- * of them past the page cache, using BUFFER_MIB of memory in turn for its
- * buffers, so that all of the guest's memory takes part. After OPERATIONS, or
- * on SIGTERM, every block is read once more. A write counts only once the
- * kernel has said that it is done; nothing after that may lose it.
+ * of them past the page cache. It takes its buffers in turn from BUFFER_MIB of
+ * memory, and looks at what it has read only when the turn comes round: what
+ * the device wrote lies untouched meanwhile, as it must survive a migration in
+ * between. After OPERATIONS, or on SIGTERM, every block is read once more. A
+ * write counts only once the kernel has said that it is done; nothing after
+ * that may lose it.
  *
  * Runs in test guests and linked statically, as there are no libraries. Says
- * "@@IO ..." about once a second and "@@VERIFY blocks=... bad=..." at the end.
+ * "@@IO name=NAME ..." about once a second and "@@VERIFY name=NAME ..." at the
+ * end.
  * Never retries: an error of the device is a failure.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -36,17 +39,25 @@ struct tag {
 	uint64_t block, generation;
 };
 
+/* One buffer, and what a read into it must have brought. */
+struct slot {
+	unsigned long first;
+	unsigned int cnt; /* 0: nothing to look at */
+	uint32_t generation[RUN_MAX];
+};
+
 struct worker {
 	pthread_t thread;
 	unsigned int index;
 	uint64_t random;
 	uint32_t *generation; /* per block, 0: never written */
-	char *memory;
+	char *memory; /* nr_slots buffers */
+	struct slot *slots;
 	unsigned long ops, bad, errors;
 };
 
-static const char *device;
-static unsigned long nr_blocks, memory_len, max_ops;
+static const char *name, *device;
+static unsigned long nr_blocks, nr_slots, max_ops;
 static volatile sig_atomic_t stop;
 
 static void on_sigterm(int sig)
@@ -78,20 +89,34 @@ static int matches(const char *block, struct tag tag)
 	return 1;
 }
 
-static void check(struct worker *w, const char *data, unsigned long first, unsigned int cnt)
+static char *slot_data(const struct worker *w, const struct slot *slot)
 {
-	for (unsigned int i = 0; i < cnt; i++) {
-		unsigned long local = first + i;
-		struct tag tag = { w->index * nr_blocks + local, w->generation[local] };
+	return w->memory + (size_t)(slot - w->slots) * RUN_MAX * BLOCK;
+}
+
+static void expect(struct worker *w, struct slot *slot, unsigned long first, unsigned int cnt)
+{
+	slot->first = first;
+	slot->cnt = cnt;
+	memcpy(slot->generation, w->generation + first, cnt * sizeof(slot->generation[0]));
+}
+
+static void check(struct worker *w, struct slot *slot)
+{
+	for (unsigned int i = 0; i < slot->cnt; i++) {
+		unsigned long local = slot->first + i;
+		const char *data = slot_data(w, slot) + (size_t)i * BLOCK;
+		struct tag tag = { w->index * nr_blocks + local, slot->generation[i] };
 		struct tag seen;
 
-		if (tag.generation == 0 || matches(data + (size_t)i * BLOCK, tag))
+		if (tag.generation == 0 || matches(data, tag))
 			continue;
-		memcpy(&seen, data + (size_t)i * BLOCK, sizeof(seen));
+		memcpy(&seen, data, sizeof(seen));
 		if (w->bad++ < 4)
 			printf("@@BAD thread=%u block=%lu want=%lu/%lu seen=%lu/%lu\n", w->index,
 			       local, tag.block, tag.generation, seen.block, seen.generation);
 	}
+	slot->cnt = 0;
 }
 
 static int one_io(struct worker *w, int fd, int is_write, char *data, unsigned long first,
@@ -110,27 +135,32 @@ static int one_io(struct worker *w, int fd, int is_write, char *data, unsigned l
 	return -1;
 }
 
+static void one_write(struct worker *w, int fd, struct slot *slot, unsigned long first,
+		      unsigned int cnt)
+{
+	char *data = slot_data(w, slot);
+
+	for (unsigned int i = 0; i < cnt; i++)
+		fill(data + (size_t)i * BLOCK, (struct tag){ w->index * nr_blocks + first + i,
+							     w->generation[first + i] + 1 });
+	if (one_io(w, fd, 1, data, first, cnt) == 0)
+		for (unsigned int i = 0; i < cnt; i++)
+			w->generation[first + i]++;
+	if (next_random(w) % 32 == 0 && fdatasync(fd) != 0)
+		w->errors++;
+}
+
 static void one_op(struct worker *w, int fd)
 {
 	unsigned int cnt = 1 + next_random(w) % RUN_MAX;
 	unsigned long first = next_random(w) % (nr_blocks - cnt);
-	unsigned long slots = memory_len / (RUN_MAX * BLOCK);
-	char *data = w->memory + (w->ops % slots) * RUN_MAX * BLOCK;
+	struct slot *slot = &w->slots[w->ops % nr_slots];
 
-	if (next_random(w) % 4 == 0) {
-		if (one_io(w, fd, 0, data, first, cnt) == 0)
-			check(w, data, first, cnt);
-	} else {
-		for (unsigned int i = 0; i < cnt; i++)
-			fill(data + (size_t)i * BLOCK,
-			     (struct tag){ w->index * nr_blocks + first + i,
-					   w->generation[first + i] + 1 });
-		if (one_io(w, fd, 1, data, first, cnt) == 0)
-			for (unsigned int i = 0; i < cnt; i++)
-				w->generation[first + i]++;
-		if (next_random(w) % 32 == 0 && fdatasync(fd) != 0)
-			w->errors++;
-	}
+	check(w, slot);
+	if (next_random(w) % 3 != 0)
+		one_write(w, fd, slot, first, cnt);
+	else if (one_io(w, fd, 0, slot_data(w, slot), first, cnt) == 0)
+		expect(w, slot, first, cnt);
 	__atomic_fetch_add(&w->ops, 1, __ATOMIC_RELAXED);
 }
 
@@ -146,9 +176,14 @@ static void *work(void *arg)
 	}
 	while (!stop && (max_ops == 0 || w->ops < max_ops))
 		one_op(w, fd);
-	for (unsigned long first = 0; first < nr_blocks; first += RUN_MAX)
-		if (one_io(w, fd, 0, w->memory, first, RUN_MAX) == 0)
-			check(w, w->memory, first, RUN_MAX);
+	for (unsigned long i = 0; i < nr_slots; i++)
+		check(w, &w->slots[i]);
+	for (unsigned long first = 0; first < nr_blocks; first += RUN_MAX) {
+		if (one_io(w, fd, 0, w->memory, first, RUN_MAX) != 0)
+			continue;
+		expect(w, &w->slots[0], first, RUN_MAX);
+		check(w, &w->slots[0]);
+	}
 	close(fd);
 	return NULL;
 }
@@ -162,7 +197,7 @@ static void report(const struct worker *workers, unsigned int cnt)
 		bad += workers[i].bad;
 		errors += workers[i].errors;
 	}
-	printf("@@IO ops=%lu bad=%lu errors=%lu\n", ops, bad, errors);
+	printf("@@IO name=%s ops=%lu bad=%lu errors=%lu\n", name, ops, bad, errors);
 }
 
 static int start_worker(struct worker *w, unsigned int index)
@@ -170,9 +205,10 @@ static int start_worker(struct worker *w, unsigned int index)
 	w->index = index;
 	w->random = 0x9e3779b97f4a7c15ull * (index + 1);
 	w->generation = calloc(nr_blocks, sizeof(*w->generation));
-	w->memory = mmap(NULL, memory_len, PROT_READ | PROT_WRITE,
+	w->slots = calloc(nr_slots, sizeof(*w->slots));
+	w->memory = mmap(NULL, nr_slots * RUN_MAX * BLOCK, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (w->generation == NULL || w->memory == MAP_FAILED)
+	if (w->generation == NULL || w->slots == NULL || w->memory == MAP_FAILED)
 		return -1;
 	return pthread_create(&w->thread, NULL, work, w);
 }
@@ -183,20 +219,22 @@ int main(int argc, char **argv)
 	unsigned int nr_threads, running;
 	unsigned long blocks = 0, bad = 0, errors = 0;
 
-	if (argc < 5) {
-		fprintf(stderr, "usage: tagio DEVICE THREADS BLOCKS BUFFER_MIB [OPERATIONS]\n");
+	if (argc < 6) {
+		fprintf(stderr,
+			"usage: tagio NAME DEVICE THREADS BLOCKS BUFFER_MIB [OPERATIONS]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	device = argv[1];
-	nr_threads = strtoul(argv[2], NULL, 0);
-	nr_blocks = strtoul(argv[3], NULL, 0) / RUN_MAX * RUN_MAX;
+	name = argv[1];
+	device = argv[2];
+	nr_threads = strtoul(argv[3], NULL, 0);
+	nr_blocks = strtoul(argv[4], NULL, 0) / RUN_MAX * RUN_MAX;
 	if (nr_threads == 0 || nr_threads > THREADS_MAX || nr_blocks <= RUN_MAX)
 		return 2;
-	memory_len = (strtoul(argv[4], NULL, 0) << 20) / nr_threads;
-	if (memory_len < RUN_MAX * BLOCK)
+	nr_slots = (strtoul(argv[5], NULL, 0) << 20) / nr_threads / (RUN_MAX * BLOCK);
+	if (nr_slots == 0)
 		return 2;
-	max_ops = argc > 5 ? strtoul(argv[5], NULL, 0) / nr_threads : 0;
+	max_ops = argc > 6 ? strtoul(argv[6], NULL, 0) / nr_threads : 0;
 	signal(SIGTERM, on_sigterm);
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		if (start_worker(&workers[i], i) != 0) {
@@ -219,6 +257,6 @@ int main(int argc, char **argv)
 		for (unsigned long b = 0; b < nr_blocks; b++)
 			blocks += workers[i].generation[b] != 0;
 	}
-	printf("@@VERIFY blocks=%lu bad=%lu errors=%lu\n", blocks, bad, errors);
+	printf("@@VERIFY name=%s blocks=%lu bad=%lu errors=%lu\n", name, blocks, bad, errors);
 	return bad == 0 && errors == 0 ? 0 : 1;
 }

@@ -1,0 +1,69 @@
+# Do what the host says, one line at a time, while I/O goes on.
+#
+#   start DISK THREADS BLOCKS MIB   run tagio on a disk in the background
+#   stop DISK                       end it; every block is verified
+#   disk DISK                       wait for a disk and describe it
+#   gone DISK                       wait until a disk has left
+#   sized DISK BYTES                wait until a disk has this size
+#   memory MIB                      wait until there is at least this much memory
+#   end                             power off; fails if any verification did
+#
+# Each is answered by "@@HEARD number" at once, and "@@DID number" when done.
+#
+# SPDX-License-Identifier: BSD-3-Clause
+. /tests/lib.sh
+
+result=0
+last=0
+
+wait_true() { # WHAT COMMAND...
+    what=$1
+    shift
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || fail "waited for $what"
+        sleep 0.1
+    done
+}
+
+has_size() { [ "$(($(cat "/sys/block/${1##*/}/size") * 512))" = "$2" ]; }
+
+has_memory() { [ "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" -ge "$1" ]; }
+
+is_gone() { ! grep -qsx "$1" /sys/block/vd*/serial; }
+
+do_line() { # WORD ARGUMENTS...
+    word=$1
+    shift
+    case $word in
+    start)
+        disk=$(disk_of "$1")
+        tagio "$1" "$disk" "$2" "$3" "$4" &
+        echo $! >"/run/tagio.$1"
+        ;;
+    stop)
+        pid=$(cat "/run/tagio.$1")
+        kill -TERM "$pid"
+        wait "$pid" || result=1
+        ;;
+    disk) mark_disk "$(disk_of "$1")" ;;
+    gone) wait_true "$1 to leave" is_gone "$1" ;;
+    sized) wait_true "$1 to have $2 bytes" has_size "$(disk_of "$1")" "$2" ;;
+    memory) wait_true "$1 MiB of memory" has_memory "$1" ;;
+    *) fail "what is '$word'?" ;;
+    esac
+}
+
+exec 3</dev/ttyS1
+mark READY
+while read -r number words <&3; do
+    # The host repeats a line until it is heard: the number tells.
+    [ "$number" -gt "$last" ] 2>/dev/null || continue
+    last=$number
+    mark HEARD "$number"
+    [ "$words" = end ] && exit $result
+    # shellcheck disable=SC2086 # the line is words
+    do_line $words
+    mark DID "$number"
+done

@@ -1,0 +1,55 @@
+"""Live migration between two QEMUs, each with a back-end of its own, on one
+image (shared storage), while the guest writes and reads. Every block, and
+every page the device wrote before the guest moved, must be right afterwards.
+
+SPDX-License-Identifier: BSD-3-Clause
+"""
+import guest
+import pytest
+
+MIB = 1 << 20
+
+
+def migrate(source, target, path):
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 32, "downtime-limit": 2000})
+    source.qmp("migrate-set-capabilities", capabilities=[
+        {"capability": "events", "state": True}, {"capability": "auto-converge", "state": True}])
+    source.qmp("migrate", uri=f"unix:{path}")
+
+    def ended():
+        info = source.qmp("query-migrate")
+        if info.get("status") in ("failed", "cancelled"):
+            raise guest.GuestError(f"migration failed: {info.get('error-desc', info)}\n"
+                                   f"{target.story()}")
+        return info.get("status") == "completed" and info
+
+    return guest.wait_until(ended, 90, "the migration to complete")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_guest_migrates_while_it_writes(workdir, initrd, qemu10, packed):
+    here = guest.Disk("here", workdir, size=256 * MIB, queues=2, lock="start", serial="disk")
+    there = guest.Disk("there", workdir, path=here.path, queues=2, lock="start", serial="disk")
+    common = {"memory": 256, "packed": packed, "smp": 1}
+    source = guest.Qemu("source", workdir, initrd, "serve", **common)
+    target = guest.Qemu("target", workdir, initrd, "serve", **common,
+                        extra=["-incoming", f"unix:{workdir}/migration"])
+    named = guest.Disk("disk", workdir, path=here.path)
+    with guest.backend(workdir, [here]) as server_here, \
+            guest.backend(workdir, [there]) as server_there, \
+            source.start([here], server_here), target.start([there], server_there):
+        source.wait_for("READY")
+        source.order("start", "disk", 2, 2000, 48)
+        source.wait_io(named)
+        guest.wait_until(lambda: target.qmp("query-status")["status"] == "inmigrate", 20,
+                         "the target to wait for the guest")
+        info = migrate(source, target, workdir / "migration")
+        print(f"downtime {info.get('downtime')} ms, {info['ram']['dirty-sync-count']} rounds")
+        assert source.qmp("query-status")["status"] == "postmigrate"
+        source.qmp("quit")
+        target.told = source.told  # the guest's script goes on counting
+        target.wait_io(named, 500)
+        target.order("stop", "disk")
+        target.tell("end")
+        target.wait_end()
+        assert target.verified(named) > 0
