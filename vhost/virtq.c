@@ -220,12 +220,10 @@ void virtq_chain_bad(struct virtq *vq, struct virtq_chain *c, const char *why)
 	log_limited(LOG_LEVEL_WARNING, "%s: malformed descriptor chain: %s", vq->name, why);
 }
 
-/*
- * A device-writable buffer that cannot be had: the device reports errors in the
- * last writable byte, so what came before is not the end any more.
- */
-static void forget_writable(struct virtq_chain *c)
+void virtq_chain_bad_end(struct virtq *vq, struct virtq_chain *c, const char *why)
 {
+	virtq_chain_bad(vq, c, why);
+	/* The device reports errors in the last writable byte. */
 	c->in_cnt = 0;
 	c->in_len = 0;
 }
@@ -249,11 +247,13 @@ void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uin
 		void *p = gmem_span(vq->conf.gm, gpa(addr), &got, &vq->hint);
 
 		if (unlikely(!p || c->out_cnt + c->in_cnt == VIRTQ_IOV_MAX)) {
-			virtq_chain_bad(vq, c,
-					p ? "too many buffers"
-					  : "an address outside of guest memory");
+			const char *why =
+				p ? "too many buffers" : "an address outside of guest memory";
+
 			if (writable)
-				forget_writable(c);
+				virtq_chain_bad_end(vq, c, why);
+			else
+				virtq_chain_bad(vq, c, why);
 			return;
 		}
 		c->iov[c->out_cnt + c->in_cnt] = (struct iovec){ p, got };
@@ -276,12 +276,12 @@ const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t 
 	const void *table;
 
 	if (!len || len % sizeof(struct virtq_desc)) {
-		virtq_chain_bad(vq, c, "an indirect table of odd length");
+		virtq_chain_bad_end(vq, c, "an indirect table of odd length");
 		return NULL;
 	}
 	table = gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint);
 	if (!table)
-		virtq_chain_bad(vq, c, "an indirect table outside of guest memory");
+		virtq_chain_bad_end(vq, c, "an indirect table outside of guest memory");
 	*nr = len / sizeof(struct virtq_desc);
 	return table;
 }

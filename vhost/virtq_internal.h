@@ -34,6 +34,9 @@ void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uin
 		     bool writable);
 /* c is malformed for this reason; the first one is kept and logged. */
 void virtq_chain_bad(struct virtq *vq, struct virtq_chain *c, const char *why);
+/* The same, and its end is unknown: what was added so far is not the end, where
+ * the device would report the error. */
+void virtq_chain_bad_end(struct virtq *vq, struct virtq_chain *c, const char *why);
 /* An indirect table's place and its number of entries, or NULL and c is bad.
  * VIRTIO 1.3, "Indirect Descriptors". */
 const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,

@@ -36,9 +36,7 @@ static void walk_table(struct virtq *vq, struct virtq_chain *c, const struct pvi
 
 		virtq_copy_desc(&d, &table[i]);
 		if (le16_to_cpu(d.flags) & VIRTQ_DESC_F_INDIRECT) {
-			virtq_chain_bad(vq, c, "a nested indirect table");
-			c->in_cnt = 0;
-			c->in_len = 0;
+			virtq_chain_bad_end(vq, c, "a nested indirect table");
 			return;
 		}
 		virtq_chain_add(vq, c, le64_to_cpu(d.addr), le32_to_cpu(d.len),
@@ -59,9 +57,7 @@ static void add_desc(struct virtq *vq, struct virtq_chain *c, const struct pvirt
 		return;
 	}
 	if (!alone) {
-		virtq_chain_bad(vq, c, "an indirect table inside of a chain");
-		c->in_cnt = 0;
-		c->in_len = 0;
+		virtq_chain_bad_end(vq, c, "an indirect table inside of a chain");
 		return;
 	}
 	table = virtq_chain_table(vq, c, le64_to_cpu(d->addr), le32_to_cpu(d->len), &nr);
@@ -96,7 +92,7 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 		if (nr <= VIRTQ_CHAIN_MAX)
 			add_desc(vq, c, &d, nr == 1 && !(flags & VIRTQ_DESC_F_NEXT));
 		else
-			virtq_chain_bad(vq, c, "too many descriptors");
+			virtq_chain_bad_end(vq, c, "too many descriptors");
 		if (++pos == vq->conf.size) {
 			pos = 0;
 			wrap = !wrap;

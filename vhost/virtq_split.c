@@ -95,7 +95,7 @@ static bool walk_indirect(struct virtq *vq, struct virtq_chain *c, struct walk *
 	/* VIRTIO 1.3, "Indirect Descriptors": no table within a table, none
 	 * together with NEXT. */
 	if (w->indirect || le16_to_cpu(d->flags) & VIRTQ_DESC_F_NEXT) {
-		virtq_chain_bad(vq, c, "a nested indirect table, or one with NEXT");
+		virtq_chain_bad_end(vq, c, "a nested indirect table, or one with NEXT");
 		return false;
 	}
 	w->table = virtq_chain_table(vq, c, le64_to_cpu(d->addr), le32_to_cpu(d->len), &w->nr);
@@ -107,33 +107,29 @@ static bool walk_indirect(struct virtq *vq, struct virtq_chain *c, struct walk *
 static void walk_chain(struct virtq *vq, struct virtq_chain *c, uint16_t head)
 {
 	struct walk w = { vq->conf.desc, vq->conf.size, vq->conf.size, false };
+	uint16_t next = head, flags;
 	struct virtq_desc d;
-	uint16_t flags;
 
-	virtq_copy_desc(&d, &w.table[head]);
-	if (le16_to_cpu(d.flags) & VIRTQ_DESC_F_INDIRECT) {
-		if (!walk_indirect(vq, c, &w, &d))
-			return;
-		virtq_copy_desc(&d, &w.table[0]);
-	}
 	for (;;) {
+		virtq_copy_desc(&d, &w.table[next]);
 		flags = le16_to_cpu(d.flags);
-		if (unlikely(flags & VIRTQ_DESC_F_INDIRECT)) {
-			virtq_chain_bad(vq, c, "an indirect table inside of a chain");
-			return;
+		if (flags & VIRTQ_DESC_F_INDIRECT) {
+			/* VIRTIO 1.3, "Indirect Descriptors": descriptors of the ring
+			 * may come before the one that refers to a table. */
+			if (!walk_indirect(vq, c, &w, &d))
+				return;
+			next = 0;
+			continue;
 		}
 		virtq_chain_add(vq, c, le64_to_cpu(d.addr), le32_to_cpu(d.len),
 				flags & VIRTQ_DESC_F_WRITE);
 		if (!(flags & VIRTQ_DESC_F_NEXT))
 			return;
-		if (unlikely(le16_to_cpu(d.next) >= w.nr || !--w.steps)) {
-			/* Its end is unknown: no byte of it can be trusted to be the last. */
-			virtq_chain_bad(vq, c, "a next index out of range, or a loop");
-			c->in_cnt = 0;
-			c->in_len = 0;
+		next = le16_to_cpu(d.next);
+		if (unlikely(next >= w.nr || !--w.steps)) {
+			virtq_chain_bad_end(vq, c, "a next index out of range, or a loop");
 			return;
 		}
-		virtq_copy_desc(&d, &w.table[le16_to_cpu(d.next)]);
 	}
 }
 
