@@ -1,0 +1,129 @@
+/*
+ * A virtqueue under test without a front-end: guest memory over memfds, the
+ * ring's areas in it, a struct virtq on top, and the driver's half of both ring
+ * kinds, which writes whatever it is told to. Shared by the ring tests of this
+ * folder; the driver that behaves and speaks vhost-user is tests/frontend.
+ *
+ * Everything returns the truth or fails the test: no function here has an error
+ * for its caller. One thread, but for what a test starts itself.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_TESTS_VHOST_RINGKIT_H
+#define RINGBOLT_TESTS_VHOST_RINGKIT_H
+
+#undef NDEBUG
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "vhost/virtq.h"
+
+/*
+ * Guest memory: RAM with the areas at its start and buffers behind them, NEXT
+ * adjacent to RAM in guest addresses but another file, FAR behind a hole.
+ */
+#define KIT_RAM 0x100000ull
+#define KIT_RAM_LEN 0x400000ull
+#define KIT_NEXT (KIT_RAM + KIT_RAM_LEN)
+#define KIT_NEXT_LEN 0x10000ull
+#define KIT_HOLE (KIT_NEXT + KIT_NEXT_LEN)
+#define KIT_FAR 0x7f00000000ull
+#define KIT_FAR_LEN 0x10000ull
+/* Where the areas are, and where the tests put buffers and tables. */
+#define KIT_DESC KIT_RAM
+#define KIT_DRIVER (KIT_RAM + 0x100000)
+#define KIT_DEVICE (KIT_RAM + 0x110000)
+#define KIT_TABLE (KIT_RAM + 0x200000)
+#define KIT_BUF (KIT_RAM + 0x300000)
+
+/* A front-end's address of a guest address. */
+#define KIT_UVA_OFF 0x5500000000ull
+
+#define KIT_FEATURES (1ull << VIRTIO_F_VERSION_1)
+#define KIT_PACKED (1ull << VIRTIO_F_RING_PACKED)
+#define KIT_EVENT_IDX (1ull << VIRTIO_F_RING_EVENT_IDX)
+#define KIT_IN_ORDER (1ull << VIRTIO_F_IN_ORDER)
+
+/* A descriptor as the driver writes it: flags are raw, but NEXT is added by
+ * kit_put() to all but the last of a chain. */
+struct kit_buf {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+};
+
+struct kit {
+	/* The device's. */
+	struct gmem_region *region[3]; /* RAM, NEXT, FAR */
+	struct gmem *gm;
+	bool faulted;
+	struct virtq vq;
+	int ram_fd; /* of RAM, for truncating it */
+
+	/* The driver's. */
+	bool packed;
+	uint32_t size;
+	int call_fd, kick_fd, err_fd;
+	struct virtq_desc *desc;
+	struct virtq_avail *avail;
+	struct virtq_used *used;
+	struct pvirtq_desc *pdesc;
+	struct pvirtq_event_suppress *driver_event, *device_event;
+	uint16_t avail_idx, used_idx; /* packed: ring position */
+	bool avail_wrap, used_wrap; /* packed */
+	uint16_t nr_desc[VIRTQ_PACKED_SIZE_MAX]; /* packed: by id, ring entries */
+};
+
+/* Memory, areas and a started ring of size entries at position base; the packed
+ * ring if features say so. */
+struct kit *kit_open(uint64_t features, uint32_t size, uint32_t base);
+/* Chains that the test still holds are pushed first. */
+void kit_close(struct kit *k);
+/* The first part of kit_open(): memory only, no ring. */
+struct kit *kit_open_memory(void);
+/* The configuration kit_open() gives to virtq_init(). */
+struct virtq_conf kit_conf(const struct kit *k, uint64_t features, uint32_t size, uint32_t base);
+/* The driver's positions as after base, and the ring of that kind and size. */
+void kit_driver_reset(struct kit *k, bool packed, uint32_t size, uint32_t base);
+/* The base of a new ring of this kind. */
+uint32_t kit_base(bool packed);
+
+/* A memfd of len bytes; and a pointer of the device's mapping. */
+int kit_memfd(uint64_t len);
+void *kit_mem(const struct kit *k, uint64_t gpa);
+
+/*
+ * Lay a chain and make it available. Split: descriptors id, id + 1, ... modulo
+ * the ring's size. Packed: the next entries of the ring, all with this id.
+ */
+void kit_put(struct kit *k, uint16_t id, const struct kit_buf *bufs, unsigned int nr);
+/* Write nr descriptors of a table, linked as kit_put() does. */
+void kit_table(struct kit *k, uint64_t table, const struct kit_buf *bufs, unsigned int nr);
+/* A chain of one indirect descriptor to such a table. */
+void kit_put_indirect(struct kit *k, uint16_t id, uint64_t table, const struct kit_buf *bufs,
+		      unsigned int nr);
+/* A good chain: 16 bytes to read, 512 and 1 to write. */
+void kit_put_good(struct kit *k, uint16_t id);
+
+/* Split only: put head into the available ring, whatever it is. */
+void kit_avail(struct kit *k, uint16_t head);
+/* Take back one used chain: true, its id and length; false if there is none. */
+bool kit_get(struct kit *k, uint16_t *id, uint32_t *len);
+
+/* What an eventfd counted since the last call. */
+uint64_t kit_drain(int fd);
+
+/* Pop one chain that must be there, or nothing that must not. */
+struct virtq_chain kit_pop(struct kit *k);
+void kit_pop_none(struct kit *k);
+/* push and flush, and see that the driver gets exactly this chain. */
+void kit_complete(struct kit *k, uint16_t id, uint32_t len);
+/* Every iovec lies in the device's mappings; the sums are right. */
+void kit_check_iov(const struct kit *k, const struct virtq_chain *c);
+
+#endif
