@@ -70,6 +70,7 @@ struct loop {
 
 	/* The control thread's. */
 	unsigned int nr_placed;
+	struct loop_sample sample;
 
 	/* Any thread's. */
 	_Alignas(CACHE_LINE) struct loop_work *inbox; /* newest first */
@@ -634,4 +635,9 @@ unsigned int loop_nr_rings(const struct loop *loop)
 const struct loop_stats *loop_get_stats(const struct loop *loop)
 {
 	return &loop->stats;
+}
+
+struct loop_sample *loop_get_sample(struct loop *loop)
+{
+	return &loop->sample;
 }

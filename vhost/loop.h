@@ -106,6 +106,11 @@ struct loop_stats {
 	uint64_t busy_ns, idle_ns, sleep_ns; /* wall time by what the loop did */
 };
 
+/* What loop_status() saw last: for shares since then. Control thread. */
+struct loop_sample {
+	uint64_t time_ns, busy_ns;
+};
+
 struct loop_conf {
 	struct evloop *ev; /* where answers go */
 	enum loop_mode mode;
@@ -146,5 +151,7 @@ enum loop_mode loop_get_mode(const struct loop *loop);
 /* Rings placed on the loop. Control thread. */
 unsigned int loop_nr_rings(const struct loop *loop);
 const struct loop_stats *loop_get_stats(const struct loop *loop);
+/* The caller's to write. Control thread. */
+struct loop_sample *loop_get_sample(struct loop *loop);
 
 #endif

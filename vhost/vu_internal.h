@@ -1,0 +1,242 @@
+/*
+ * A vhost-user device and its connection. Private to vu_*.c; everything here
+ * is the control thread's.
+ *
+ * Theory of operation
+ *
+ * A request is received (vu_msg.c), checked against one table (vu_request.c)
+ * and handled (vu_request.c, vu_mem.c, vu_ring.c). What touches a running ring
+ * cannot be done by the control thread: the ring is its loop's. So a handler
+ * posts loop_ring_ops and says VU_PENDING. From then on the device has one
+ * operation in progress (struct vu_op): a count of the ring ops not yet
+ * answered, a continuation for when there are none left, and the things that
+ * rings may still use until then. The socket is not read meanwhile, so there
+ * is never a second request, and the message being handled stays in place.
+ * The continuation's result is treated as the handler's would have been; it
+ * may be VU_PENDING again.
+ *
+ *   request -> handler ------------------> result -> ack or reply -> next request
+ *                 | VU_PENDING                ^
+ *                 v                           |
+ *              ring ops posted -> answered -> continuation
+ *
+ * Closing a connection is an operation of the same kind: all rings are stopped,
+ * and when the last one has drained everything of the connection is let go,
+ * the socket at the very end. If a request is in progress when the device is
+ * destroyed, closing begins when that is over.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VHOST_VU_INTERNAL_H
+#define RINGBOLT_VHOST_VU_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "vhost/dirty.h"
+#include "vhost/vhost.h"
+#include "vhost/vu_msg.h"
+#include "vhost/vu_spec.h"
+
+#define BIT64(n) (1ull << (n))
+
+/* What VHOST_USER_GET_PROTOCOL_FEATURES offers. INFLIGHT_SHMFD, PAGEFAULT and
+ * DEVICE_STATE are not served. */
+#define VU_PROTOCOL_FEATURES                                                                       \
+	(BIT64(VHOST_USER_PROTOCOL_F_MQ) | BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |                \
+	 BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT64(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |       \
+	 BIT64(VHOST_USER_PROTOCOL_F_CONFIG) | BIT64(VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD) |      \
+	 BIT64(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |                                               \
+	 BIT64(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | BIT64(VHOST_USER_PROTOCOL_F_STATUS))
+
+/* The bits of the feature word that are the protocol's, not the driver's. */
+#define VU_VHOST_FEATURES (BIT64(VHOST_F_LOG_ALL) | BIT64(VHOST_USER_F_PROTOCOL_FEATURES))
+
+/*
+ * waiting: for a front-end, on the listening socket or by trying to connect.
+ * up:      one front-end is connected. Left by vu_conn_close().
+ * closing: rings drain; no request is read any more. Left for waiting or ended
+ *          when all of the connection has been let go.
+ * ended:   there will be no other front-end: the socket that was passed was a
+ *          connected one, or the device is being destroyed.
+ */
+enum vu_conn_state {
+	VU_WAITING,
+	VU_UP,
+	VU_CLOSING,
+	VU_ENDED,
+	VU_CONN_STATE_CNT,
+};
+
+/* What became of a request, or of a step of it. -errno: refused, see
+ * vu_request.c for what that means. */
+enum vu_result {
+	VU_DONE, /* acknowledge it if the front-end wants that */
+	VU_REPLY, /* answer with the message as the handler left it */
+	VU_PENDING, /* an operation is in progress */
+	VU_FAILED, /* a valid request that we could not carry out */
+	VU_NOTHING, /* a step that no request waits for */
+};
+
+struct vu_ring {
+	_Alignas(CACHE_LINE) struct virtq vq; /* the loop's while running */
+	struct loop_ring_op op;
+	struct vu_dev *dev;
+	unsigned int index;
+	char name[VU_NAME_MAX + 8]; /* "vda1.0" */
+
+	/* What the front-end said. */
+	struct vu_vring_addr addr; /* if has_addr */
+	uint32_t size; /* 0: not said */
+	uint32_t base;
+	int kick_fd, call_fd, err_fd; /* -1: none */
+	bool has_addr;
+	bool has_kick; /* a descriptor, or that there is none */
+	bool enabled;
+
+	/* On a loop, from posting its start to the answer to its stop. */
+	bool running;
+	/* It could not be started for a reason of ours. Until it is stopped. */
+	bool failed;
+};
+
+/* A region, and which file it is, to know it again. */
+struct vu_region {
+	struct gmem_region *r;
+	dev_t dev;
+	ino_t ino;
+};
+
+/* The operation in progress, if then is set. */
+struct vu_op {
+	unsigned int outstanding; /* ring ops posted, not answered */
+	int error; /* the first of a ring op */
+	int (*then)(struct vu_dev *dev);
+	struct vu_ring *ring; /* the request's, for then() */
+
+	/* Replaced, but in use by rings until they have answered. */
+	struct gmem *old_gm;
+	struct dirty_log *old_log;
+	int old_fd;
+	/* The regions before the change, for then() to tell the device. */
+	struct vu_region *old_regions;
+	unsigned int nr_old_regions;
+};
+
+struct vu_dev {
+	/* Constant. */
+	char name[VU_NAME_MAX];
+	char *socket; /* path, or NULL */
+	enum vu_listen_mode mode;
+	const struct vu_ops *ops;
+	void *priv;
+	struct evloop *ev;
+	struct loop **loops;
+	unsigned int nr_loops;
+	unsigned int queues;
+	unsigned int queue_size_max; /* 0: what the ring kind allows */
+	uint32_t config_len;
+	uint64_t feature_mask;
+	bool owns_path; /* we created the socket file */
+
+	/* Waiting for a front-end. */
+	enum vu_conn_state state;
+	struct ev_fd listener; /* fd -1: none */
+	struct ev_timer retry; /* VU_CONNECT */
+	uint64_t retry_ns;
+
+	/* Its end. */
+	bool destroying;
+	void (*gone)(void *opaque);
+	void *gone_opaque;
+	struct ev_work gone_work;
+
+	/* One connection: as at its beginning after vu_dev_forget(). */
+	struct ev_fd conn; /* fd -1: none */
+	struct vu_chan chan;
+	struct vu_op op;
+	uint64_t features; /* negotiated, with those of vhost */
+	uint64_t protocol_features;
+	uint8_t status; /* VHOST_USER_SET_STATUS */
+	struct gmem *gm; /* NULL: no memory yet */
+	struct vu_region *regions; /* of gm */
+	unsigned int nr_regions;
+	struct dirty_log *log; /* NULL: none */
+	bool faulted; /* the front-end truncated its memory; SIGBUS handler */
+	unsigned int nr_running;
+	struct ev_fd backend; /* the channel of BACKEND_REQ, fd -1: none */
+	bool config_pending; /* a config change the front-end was not told yet */
+
+	struct vu_ring *rings; /* queues of them */
+};
+
+static inline bool vu_has_protocol(const struct vu_dev *dev, unsigned int bit)
+{
+	return dev->protocol_features & BIT64(bit);
+}
+
+/* --- vu_op.c: the operation in progress ---------------------------------- */
+
+/* Post an op of this kind for a ring. SYNC takes the ring's present settings. */
+void vu_op_post(struct vu_ring *vr, int kind);
+/* When all posted ops have been answered, go on with then(): at once if none
+ * was posted. What then() returned, or VU_PENDING. */
+int vu_op_wait(struct vu_dev *dev, int (*then)(struct vu_dev *dev));
+static inline bool vu_op_in_progress(const struct vu_dev *dev)
+{
+	return dev->op.then;
+}
+
+/* --- vu_ring.c ------------------------------------------------------------ */
+
+void vu_ring_init(struct vu_dev *dev, unsigned int index);
+/* Post a SYNC to every running ring; the caller waits. */
+void vu_rings_sync(struct vu_dev *dev);
+/* Post a STOP to every running ring; the caller waits. */
+void vu_rings_stop(struct vu_dev *dev);
+/* All rings are stopped: forget what the front-end said about them, but the
+ * error descriptors if keep_err. */
+void vu_rings_reset(struct vu_dev *dev, bool keep_err);
+/* What the ring's loop is to use: 0, or -EINVAL and areas of NULL if they are
+ * not in memory as they should be (logged). */
+int vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf);
+/* The answers to START and STOP. */
+void vu_ring_started(struct vu_ring *vr, int error);
+void vu_ring_stopped(struct vu_ring *vr);
+
+int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_vring_addr(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_vring_base(struct vu_dev *dev, struct vu_msg *msg);
+int vu_get_vring_base(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_vring_kick(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_vring_call(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_vring_err(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_vring_enable(struct vu_dev *dev, struct vu_msg *msg);
+
+/* --- vu_mem.c ------------------------------------------------------------- */
+
+/* No ring runs: let go of all guest memory and of the log. */
+void vu_mem_forget(struct vu_dev *dev);
+
+int vu_set_mem_table(struct vu_dev *dev, struct vu_msg *msg);
+int vu_add_mem_reg(struct vu_dev *dev, struct vu_msg *msg);
+int vu_rem_mem_reg(struct vu_dev *dev, struct vu_msg *msg);
+int vu_get_max_mem_slots(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_log_base(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_log_fd(struct vu_dev *dev, struct vu_msg *msg);
+
+/* --- vu_backend.c: the channel of BACKEND_REQ ----------------------------- */
+
+int vu_set_backend_req_fd(struct vu_dev *dev, struct vu_msg *msg);
+void vu_backend_close(struct vu_dev *dev);
+/* Send what is pending, if it may be sent now. */
+void vu_backend_kick(struct vu_dev *dev);
+
+/* --- vu_dev.c: the connection ---------------------------------------------- */
+
+/* Stop reading requests, drain, let go, close; then wait for a front-end. */
+void vu_conn_close(struct vu_dev *dev, const char *why);
+/* The operation in progress is over, with this result. */
+void vu_conn_op_over(struct vu_dev *dev, int result);
+const char *vu_conn_state_name(const struct vu_dev *dev);
+
+#endif

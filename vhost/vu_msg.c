@@ -1,0 +1,200 @@
+/*
+ * Framing of vhost-user messages. Called by the connection (vu_dev.c) when its
+ * socket is readable or writable. Never blocks, never interprets a payload, and
+ * never keeps a descriptor that a message brought beyond that message.
+ *
+ * A stream gives any number of bytes at a time, and a hostile front-end sends
+ * one by one, so a message is collected over as many calls as it takes. Header
+ * and payload are received by separate calls: bytes of the next message are
+ * never read early, hence its descriptors cannot be taken for this one's.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "vhost/vu_msg.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "core/fd.h"
+#include "core/log.h"
+
+/* Credentials come too if whoever made the socket asked for them (--fd). */
+#define CONTROL_LEN                                                                                \
+	(CMSG_SPACE(sizeof(int) * VHOST_USER_FDS_MAX) + CMSG_SPACE(sizeof(struct ucred)))
+
+void vu_chan_init(struct vu_chan *c)
+{
+	memset(c, 0, sizeof(*c));
+}
+
+void vu_chan_next(struct vu_chan *c)
+{
+	for (unsigned int i = 0; i < c->rx.nr_fds; i++)
+		fd_replace(&c->rx.fds[i], -1);
+	c->rx.nr_fds = 0;
+	c->rx_len = 0;
+}
+
+void vu_chan_reset(struct vu_chan *c)
+{
+	vu_chan_next(c);
+	c->tx_len = 0;
+	c->tx_off = 0;
+}
+
+int vu_msg_take_fd(struct vu_msg *msg, unsigned int i)
+{
+	int fd;
+
+	if (i >= msg->nr_fds)
+		return -1;
+	fd = msg->fds[i];
+	msg->fds[i] = -1;
+	return fd;
+}
+
+/* Move what a control message brought into rx. What finds no room is closed. */
+static int collect_fds(struct vu_msg *rx, struct msghdr *mh)
+{
+	struct cmsghdr *cm;
+	int err = 0;
+
+	for (cm = CMSG_FIRSTHDR(mh); cm; cm = CMSG_NXTHDR(mh, cm)) {
+		size_t nr;
+
+		if (cm->cmsg_level != SOL_SOCKET || cm->cmsg_type != SCM_RIGHTS)
+			continue;
+		nr = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < nr; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(int));
+			if (rx->nr_fds < VHOST_USER_FDS_MAX) {
+				rx->fds[rx->nr_fds++] = fd;
+				continue;
+			}
+			fd_replace(&fd, -1);
+			err = -EPROTO;
+		}
+	}
+	/* The kernel has dropped those that did not fit into the buffer. */
+	if (mh->msg_flags & MSG_CTRUNC)
+		err = -EPROTO;
+	return err;
+}
+
+/* Receive up to len bytes. The count, 0 if the socket is empty for now. */
+static ssize_t receive(struct vu_chan *c, int sock, void *buf, size_t len, const char *name)
+{
+	union {
+		char buf[CONTROL_LEN];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr mh = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.buf,
+		.msg_controllen = sizeof(control.buf),
+	};
+	ssize_t n;
+
+	do {
+		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+
+	if (collect_fds(&c->rx, &mh)) {
+		log_limited(LOG_LEVEL_WARNING, "%s: more descriptors than any message carries",
+			    name);
+		return -EPROTO;
+	}
+	if (n)
+		return n;
+	if (!c->rx_len)
+		return -ECONNRESET;
+	log_limited(LOG_LEVEL_WARNING, "%s: the front-end left after %zu bytes of a message", name,
+		    c->rx_len);
+	return -EPROTO;
+}
+
+/* What makes the rest of the stream unreadable. */
+static int check_header(const struct vu_hdr *hdr, const char *name)
+{
+	if ((hdr->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION) {
+		log_limited(LOG_LEVEL_WARNING, "%s: message %u has version %u, not %u", name,
+			    hdr->request, hdr->flags & VHOST_USER_VERSION_MASK, VHOST_USER_VERSION);
+		return -EPROTO;
+	}
+	if (hdr->flags & VHOST_USER_REPLY) {
+		log_limited(LOG_LEVEL_WARNING, "%s: message %u is a reply to nothing", name,
+			    hdr->request);
+		return -EPROTO;
+	}
+	if (hdr->size > sizeof(union vu_payload)) {
+		log_limited(LOG_LEVEL_WARNING, "%s: message %u has %u bytes, more than any", name,
+			    hdr->request, hdr->size);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+int vu_chan_recv(struct vu_chan *c, int sock, const char *name)
+{
+	const size_t hdr_len = sizeof(c->rx.hdr);
+	ssize_t n;
+	int err;
+
+	while (c->rx_len < hdr_len) {
+		n = receive(c, sock, (char *)&c->rx.hdr + c->rx_len, hdr_len - c->rx_len, name);
+		if (n <= 0)
+			return (int)n;
+		c->rx_len += (size_t)n;
+		if (c->rx_len < hdr_len)
+			continue;
+		err = check_header(&c->rx.hdr, name);
+		if (err)
+			return err;
+		/* A handler never sees bytes of an earlier, longer message. */
+		memset(&c->rx.payload, 0, sizeof(c->rx.payload));
+	}
+	while (c->rx_len < hdr_len + c->rx.hdr.size) {
+		size_t off = c->rx_len - hdr_len;
+
+		n = receive(c, sock, (char *)&c->rx.payload + off, c->rx.hdr.size - off, name);
+		if (n <= 0)
+			return (int)n;
+		c->rx_len += (size_t)n;
+	}
+	return 1;
+}
+
+int vu_chan_flush(struct vu_chan *c, int sock)
+{
+	while (c->tx_off < c->tx_len) {
+		ssize_t n = send(sock, c->tx + c->tx_off, c->tx_len - c->tx_off,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK ? 1 : -errno;
+		c->tx_off += (size_t)n;
+	}
+	return 0;
+}
+
+int vu_chan_send(struct vu_chan *c, int sock, const struct vu_hdr *hdr, const void *payload)
+{
+	assert(!vu_chan_tx_pending(c) && hdr->size <= sizeof(union vu_payload));
+
+	memcpy(c->tx, hdr, sizeof(*hdr));
+	if (hdr->size)
+		memcpy(c->tx + sizeof(*hdr), payload, hdr->size);
+	c->tx_len = sizeof(*hdr) + hdr->size;
+	c->tx_off = 0;
+	return vu_chan_flush(c, sock);
+}

@@ -1,0 +1,68 @@
+/*
+ * The operation in progress: ring ops posted to loops, counted, and what comes
+ * after the last answer. Called by the request handlers and by the end of a
+ * connection; never waits. Theory of operation: vu_internal.h.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "core/fd.h"
+#include "vhost/vu_internal.h"
+
+/* Rings use only the new things now. */
+static void let_go_of_old(struct vu_op *op)
+{
+	gmem_destroy(op->old_gm);
+	op->old_gm = NULL;
+	dirty_log_destroy(op->old_log);
+	op->old_log = NULL;
+	fd_replace(&op->old_fd, -1);
+}
+
+static int finish(struct vu_dev *dev)
+{
+	int (*then)(struct vu_dev * dev) = dev->op.then;
+
+	dev->op.then = NULL;
+	let_go_of_old(&dev->op);
+	return then(dev);
+}
+
+static void answered(struct loop_ring_op *rop)
+{
+	struct vu_ring *vr = container_of(rop, struct vu_ring, op);
+	struct vu_dev *dev = vr->dev;
+	int result;
+
+	if (rop->error && !dev->op.error)
+		dev->op.error = rop->error;
+	if (rop->kind == LOOP_RING_START)
+		vu_ring_started(vr, rop->error);
+	else if (rop->kind == LOOP_RING_STOP)
+		vu_ring_stopped(vr);
+	assert(dev->op.outstanding && dev->op.then);
+	if (--dev->op.outstanding)
+		return;
+	result = finish(dev);
+	if (result != VU_PENDING)
+		vu_conn_op_over(dev, result);
+}
+
+void vu_op_post(struct vu_ring *vr, int kind)
+{
+	struct loop_ring_op *rop = &vr->op;
+
+	*rop = (struct loop_ring_op){ .vq = &vr->vq, .kind = kind, .done = answered };
+	/* A ring whose areas are in no region any more breaks by a conf without
+	 * them, which was logged. */
+	if (kind == LOOP_RING_SYNC)
+		(void)vu_ring_conf(vr, &rop->conf);
+	vr->dev->op.outstanding++;
+	loop_ring_post(vr->vq.loop, rop);
+}
+
+int vu_op_wait(struct vu_dev *dev, int (*then)(struct vu_dev *dev))
+{
+	assert(!dev->op.then);
+	dev->op.then = then;
+	return dev->op.outstanding ? VU_PENDING : finish(dev);
+}
