@@ -14,15 +14,16 @@
 #include <string.h>
 
 #include "core/opts.h"
+#include "virtio-blk/vblk.h"
 
 static const struct store_ops *const types[] = { &store_uring, &store_null, &store_mem };
 
-const char *const store_cache_names[] = { "none",   "writeback", "writethrough", "directsync",
+const char *const vblk_cache_names[] = { "none",   "writeback", "writethrough", "directsync",
 					  "unsafe", "auto",	 NULL };
-static_assert(ARRAY_SIZE(store_cache_names) == STORE_CACHE_CNT + 1, "a name for every cache mode");
+static_assert(ARRAY_SIZE(vblk_cache_names) == STORE_CACHE_CNT + 1, "a name for every cache mode");
 
-const char *const store_lock_names[] = { "open", "start", "off", NULL };
-static_assert(ARRAY_SIZE(store_lock_names) == STORE_LOCK_CNT + 1, "a name for every lock mode");
+const char *const vblk_lock_names[] = { "open", "start", "off", NULL };
+static_assert(ARRAY_SIZE(vblk_lock_names) == STORE_LOCK_CNT + 1, "a name for every lock mode");
 
 int store_fail(char *err, int error, const char *fmt, ...)
 {

@@ -163,10 +163,6 @@ struct store_chan {
 	struct store *store;
 };
 
-/* Words for cache= and lock=, NULL-terminated, in the order of their enums. */
-extern const char *const store_cache_names[STORE_CACHE_CNT + 1];
-extern const char *const store_lock_names[STORE_LOCK_CNT + 1];
-
 /* 0 and *store, or -errno and a sentence in err (STORE_ERR_LEN). -EINVAL also
  * says which schemes exist. Nothing is created on the file system. */
 int store_open(const struct store_conf *conf, struct store **store, char *err);

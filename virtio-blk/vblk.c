@@ -22,9 +22,6 @@ static_assert(VBLK_ERR_LEN == STORE_ERR_LEN, "store_open() writes to vblk_create
 static_assert(VBLK_SERIAL_MAX == VIRTIO_BLK_ID_BYTES, "the serial is what GET_ID answers");
 static_assert(VBLK_CACHE_AUTO == STORE_CACHE_AUTO, "index of the same word");
 
-const char *const *const vblk_cache_names = store_cache_names;
-const char *const *const vblk_lock_names = store_lock_names;
-
 static const char *feature_name(unsigned int bit)
 {
 	switch (bit) {
@@ -525,8 +522,8 @@ json_t *vblk_status(struct vblk *blk)
 		      "queues", (int)blk->queues, /**/
 		      "queue-size", (int)blk->queue_size, /**/
 		      "read-only", !(info->caps & STORE_CAN_WRITE), /**/
-		      "cache", store_cache_names[blk->cache], /**/
-		      "lock", store_lock_names[blk->lock], /**/
+		      "cache", vblk_cache_names[blk->cache], /**/
+		      "lock", vblk_lock_names[blk->lock], /**/
 		      "block-size", (int)info->block_size, /**/
 		      "packed", blk->packed, /**/
 		      "capacity", (json_int_t)info->size, /**/

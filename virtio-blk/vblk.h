@@ -20,7 +20,8 @@ struct vblk;
 #define VBLK_SERIAL_MAX 20
 
 /* Words for cache= and lock=, NULL-terminated, in the order of their enums. */
-extern const char *const *const vblk_cache_names, *const *const vblk_lock_names;
+extern const char *const vblk_cache_names[];
+extern const char *const vblk_lock_names[];
 #define VBLK_CACHE_AUTO 5 /* index in vblk_cache_names: the default */
 
 /* The fields follow the keys of --device; strings are copied. */
