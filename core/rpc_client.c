@@ -95,20 +95,20 @@ static int send_all(struct exchange *x, const char *data, size_t len)
 
 static int send_request(struct exchange *x, const char *method, json_t *params)
 {
+	char *text, *line = NULL;
 	json_t *request;
-	char *text;
-	int res;
+	int len, res;
 
 	request = json_pack("{s:s, s:i, s:s, s:O*}", "jsonrpc", "2.0", "id", 1, "method", method,
 			    "params", params);
 	text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	json_decref(request);
-	if (!text)
-		return fail(x, -EINVAL, "%s: the request cannot be written as JSON", method);
-	res = send_all(x, text, strlen(text));
-	if (!res)
-		res = send_all(x, "\n", 1);
+	len = text ? asprintf(&line, "%s\n", text) : -1;
 	free(text);
+	if (len < 0)
+		return fail(x, -EINVAL, "%s: the request cannot be written as JSON", method);
+	res = send_all(x, line, (size_t)len);
+	free(line);
 	return res;
 }
 
