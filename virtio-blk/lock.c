@@ -86,7 +86,9 @@ int image_lock(int fd, bool writable)
 
 void image_unlock(int fd)
 {
-	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = USED_BASE,
+	struct flock fl = { .l_type = F_UNLCK,
+			    .l_whence = SEEK_SET,
+			    .l_start = USED_BASE,
 			    .l_len = UNSHARED_BASE + RIGHT_CNT - USED_BASE };
 
 	fcntl(fd, F_OFD_SETLK, &fl);

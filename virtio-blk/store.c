@@ -18,8 +18,9 @@
 
 static const struct store_ops *const types[] = { &store_uring, &store_null, &store_mem };
 
-const char *const vblk_cache_names[] = { "none",   "writeback", "writethrough", "directsync",
-					  "unsafe", "auto",	 NULL };
+const char *const vblk_cache_names[] = { "none",       "writeback", "writethrough",
+					 "directsync", "unsafe",    "auto",
+					 NULL };
 static_assert(ARRAY_SIZE(vblk_cache_names) == STORE_CACHE_CNT + 1, "a name for every cache mode");
 
 const char *const vblk_lock_names[] = { "open", "start", "off", NULL };
@@ -47,9 +48,10 @@ int store_parse_size(const char *spec, const char *arg, uint32_t block_size, uin
 	if (opts_parse_value("store", arg, &desc, size, msg) < 0)
 		return store_fail(err, -EINVAL, "store '%s': %s", spec, msg);
 	if (*size % block_size)
-		return store_fail(err, -EINVAL,
-				  "store '%s': %llu bytes is not a multiple of the %u-byte block size",
-				  spec, (unsigned long long)*size, block_size);
+		return store_fail(
+			err, -EINVAL,
+			"store '%s': %llu bytes is not a multiple of the %u-byte block size", spec,
+			(unsigned long long)*size, block_size);
 	return 0;
 }
 
@@ -75,14 +77,16 @@ int store_open(const struct store_conf *conf, struct store **store, char *err)
 	int ret;
 
 	if (!conf->spec)
-		return store_fail(err, -EINVAL, "no store given, expected uring:PATH, null:SIZE or mem:SIZE");
+		return store_fail(err, -EINVAL,
+				  "no store given, expected uring:PATH, null:SIZE or mem:SIZE");
 	if (conf->block_size && conf->block_size != 512 && conf->block_size != 4096)
 		return store_fail(err, -EINVAL, "store '%s': block size %u, expected 512 or 4096",
 				  conf->spec, conf->block_size);
 	ops = find_type(conf->spec, &arg);
 	if (!ops)
 		return store_fail(err, -EINVAL,
-				  "store '%s': expected uring:PATH, null:SIZE or mem:SIZE", conf->spec);
+				  "store '%s': expected uring:PATH, null:SIZE or mem:SIZE",
+				  conf->spec);
 	spec = strdup(conf->spec);
 	if (!spec)
 		return store_fail(err, -ENOMEM, "store '%s': out of memory", conf->spec);
@@ -125,8 +129,9 @@ int store_resize(struct store *store, uint64_t size, char *err)
 		return store_fail(err, -ENOTSUP, "store '%s': its size cannot be changed from here",
 				  store->spec);
 	if (size % store->info.block_size)
-		return store_fail(err, -EINVAL,
-				  "store '%s': %llu bytes is not a multiple of the %u-byte block size",
-				  store->spec, (unsigned long long)size, store->info.block_size);
+		return store_fail(
+			err, -EINVAL,
+			"store '%s': %llu bytes is not a multiple of the %u-byte block size",
+			store->spec, (unsigned long long)size, store->info.block_size);
 	return store->ops->resize(store, size, err);
 }

@@ -127,7 +127,8 @@ struct store_ops {
 	bool immediate;
 	/* arg: after "scheme:". -errno and a sentence in err naming the file and
 	 * the cause. ops and spec are filled in by store_open(). */
-	int (*open)(const struct store_conf *conf, const char *arg, struct store **store, char *err);
+	int (*open)(const struct store_conf *conf, const char *arg, struct store **store,
+		    char *err);
 	/* Calls store_closed() with nothing left but the struct store itself, now
 	 * or later. */
 	void (*close)(struct store *store);

@@ -161,8 +161,8 @@ static int mem_resize(struct store *store, uint64_t size, char *err)
 	if (!size)
 		return 0;
 	if (size > m->reserved)
-		return store_fail(err, -ENOSPC, "store '%s': cannot grow beyond %llu bytes", store->spec,
-				  (unsigned long long)m->reserved);
+		return store_fail(err, -ENOSPC, "store '%s': cannot grow beyond %llu bytes",
+				  store->spec, (unsigned long long)m->reserved);
 	if (size > m->accessible) {
 		if (mprotect(m->base, size, PROT_READ | PROT_WRITE) < 0)
 			return store_fail(err, -errno, "store '%s': cannot grow: %s", store->spec,

@@ -9,7 +9,8 @@
 
 #include "virtio-blk/store.h"
 
-static int null_open(const struct store_conf *conf, const char *arg, struct store **store, char *err)
+static int null_open(const struct store_conf *conf, const char *arg, struct store **store,
+		     char *err)
 {
 	uint32_t block_size = conf->block_size ? conf->block_size : 512;
 	struct store *s;

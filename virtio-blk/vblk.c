@@ -309,8 +309,8 @@ void vblk_conf_init(struct vblk_conf *conf)
 static int check_conf(const struct vblk_conf *conf, const char *name, char *err)
 {
 	if (!conf->socket && conf->fd < 0)
-		return store_fail(err, -EINVAL, "device '%s': neither a socket path nor a descriptor",
-				  name);
+		return store_fail(err, -EINVAL,
+				  "device '%s': neither a socket path nor a descriptor", name);
 	if (strlen(name) > VU_NAME_MAX || !*name)
 		return store_fail(err, -EINVAL, "device name '%s': expected 1 to %d bytes", name,
 				  VU_NAME_MAX);
@@ -319,8 +319,8 @@ static int check_conf(const struct vblk_conf *conf, const char *name, char *err)
 				  conf->queues, VBLK_QUEUES_MAX);
 	if (conf->serial && strlen(conf->serial) > VBLK_SERIAL_MAX)
 		return store_fail(err, -EINVAL,
-				  "device '%s': serial '%s' is too long, expected at most %d bytes", name,
-				  conf->serial, VBLK_SERIAL_MAX);
+				  "device '%s': serial '%s' is too long, expected at most %d bytes",
+				  name, conf->serial, VBLK_SERIAL_MAX);
 	return 0;
 }
 
@@ -364,7 +364,8 @@ static int create_dev(struct vblk *blk, const struct vblk_conf *conf, char *err)
 		return store_fail(err, ret, "socket '%s': a live server is listening there",
 				  conf->socket);
 	if (ret == -EEXIST)
-		return store_fail(err, ret, "socket '%s': exists and is not a socket", conf->socket);
+		return store_fail(err, ret, "socket '%s': exists and is not a socket",
+				  conf->socket);
 	if (ret < 0 && conf->socket)
 		return store_fail(err, ret, "socket '%s': %s", conf->socket, strerror(-ret));
 	if (ret < 0)
@@ -503,7 +504,8 @@ static json_t *queue_status(const struct vblk_ring *ring)
 			 "flushes", (json_int_t)counter_read(&s->ops[STORE_FLUSH]), /**/
 			 "discards", (json_int_t)counter_read(&s->ops[STORE_DISCARD]), /**/
 			 "write-zeroes", (json_int_t)counter_read(&s->ops[STORE_WRITE_ZEROES]), /**/
-			 "secure-erases", (json_int_t)counter_read(&s->ops[STORE_SECURE_ERASE]), /**/
+			 "secure-erases",
+			 (json_int_t)counter_read(&s->ops[STORE_SECURE_ERASE]), /**/
 			 "read-bytes", (json_int_t)counter_read(&s->read_bytes), /**/
 			 "written-bytes", (json_int_t)counter_read(&s->written_bytes), /**/
 			 "errors", (json_int_t)counter_read(&s->errors));
@@ -536,7 +538,8 @@ json_t *vblk_status(struct vblk *blk)
 	json_decref(dev);
 	queues = json_array();
 	for (unsigned int i = 0; i < blk->queues; i++)
-		json_array_append_new(queues, blk->ring[i] ? queue_status(blk->ring[i]) : json_null());
+		json_array_append_new(queues,
+				      blk->ring[i] ? queue_status(blk->ring[i]) : json_null());
 	if (o)
 		json_object_set_new(o, "requests", queues);
 	if (o && blk->store->ops->status)

@@ -297,9 +297,8 @@ static int check_ranges(const struct vblk_req *req, enum store_op op)
 		 * flags, and for unmap where it has no meaning. */
 		if (flags & ~(op == STORE_WRITE_ZEROES ? VIRTIO_BLK_SEG_F_UNMAP : 0))
 			return -EOPNOTSUPP;
-		if (nr > max ||
-		    !range_ok(req->ring, le64_to_cpu(s[i].sector),
-			      (uint64_t)nr << VIRTIO_BLK_SECTOR_SHIFT))
+		if (nr > max || !range_ok(req->ring, le64_to_cpu(s[i].sector),
+					  (uint64_t)nr << VIRTIO_BLK_SECTOR_SHIFT))
 			return -EIO;
 	}
 	return 0;
@@ -325,9 +324,8 @@ static void start_ranges(struct vblk_req *req, struct parts *p, enum store_op op
 	req->range_next = 0;
 	req->io.op = op;
 	/* A discard promises nothing about contents, and so nothing to keep. */
-	req->io.flags = op != STORE_DISCARD && read_once(&ring->blk->write_through) ?
-				STORE_REQ_FUA :
-				0;
+	req->io.flags =
+		op != STORE_DISCARD && read_once(&ring->blk->write_through) ? STORE_REQ_FUA : 0;
 	res = check_ranges(req, op);
 	if (!res) {
 		counter_add(&ring->stats.ops[op], 1);
