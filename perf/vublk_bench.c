@@ -32,7 +32,7 @@
 struct bench_opts {
 	const char *socket[DEVICES_MAX];
 	unsigned int nr_sockets;
-	unsigned int queues, depth;
+	unsigned int queues, depth, ring_size;
 	uint32_t block_size;
 	enum pattern pattern;
 	bool packed, indirect, event_idx, poll;
@@ -54,6 +54,7 @@ struct bench {
 	struct lane *lane;
 	unsigned int nr_lanes;
 	double hz;
+	uint64_t warmup_done; /* requests before the measured time */
 };
 
 static const char usage[] =
@@ -63,6 +64,7 @@ static const char usage[] =
 	"  --queues N            queues of each device, 1 to 64 (1)\n"
 	"  --ring split|packed   (split)\n"
 	"  --depth N             requests in flight on each queue, 1 to 256 (32)\n"
+	"  --ring-size N         descriptors of a ring, 0: what the depth needs (0)\n"
 	"  --block-size SIZE     bytes a request, K and M are known (4K)\n"
 	"  --pattern NAME        randread, randwrite, read or write (randread)\n"
 	"  --indirect on|off     one indirect descriptor a request (off)\n"
@@ -79,6 +81,7 @@ enum {
 	OPT_SOCKET = 256,
 	OPT_QUEUES,
 	OPT_RING,
+	OPT_RING_SIZE,
 	OPT_DEPTH,
 	OPT_BLOCK_SIZE,
 	OPT_PATTERN,
@@ -97,6 +100,7 @@ static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "queues", required_argument, NULL, OPT_QUEUES },
 	{ "ring", required_argument, NULL, OPT_RING },
+	{ "ring-size", required_argument, NULL, OPT_RING_SIZE },
 	{ "depth", required_argument, NULL, OPT_DEPTH },
 	{ "block-size", required_argument, NULL, OPT_BLOCK_SIZE },
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
@@ -128,6 +132,9 @@ static void parse_one(struct bench_opts *o, int opt, const char *arg)
 		break;
 	case OPT_RING:
 		o->packed = popt_word("--ring", arg, rings);
+		break;
+	case OPT_RING_SIZE:
+		o->ring_size = (unsigned int)popt_number("--ring-size", arg, 0, 1024);
 		break;
 	case OPT_DEPTH:
 		o->depth = (unsigned int)popt_number("--depth", arg, 1, DEPTH_MAX);
@@ -189,8 +196,11 @@ static void parse(struct bench_opts *o, int argc, char **argv)
 		popt_fail("argument", argv[optind], "options only");
 	if (!o->nr_sockets)
 		popt_fail("--socket", "(none)", "the path of a server's socket");
-	if (lane_ring_size(o->depth, o->indirect) > 1024)
-		popt_fail("--depth", "(too deep)", "a ring of at most 1024 descriptors");
+	if (!o->ring_size)
+		o->ring_size = lane_ring_size(o->depth, o->indirect);
+	if (o->ring_size > 1024 || o->ring_size < o->depth * (o->indirect ? 1 : LANE_CHAIN) ||
+	    !is_power_of_two(o->ring_size))
+		popt_fail("--ring-size", "(too small)", "a power of two with room for the depth");
 }
 
 static int connect_device(struct device *d, const struct bench_opts *o, const char *path)
@@ -257,7 +267,7 @@ static int open_device(struct bench *b, unsigned int index)
 	memset(d->fe.region[lane.region].host, 0, d->fe.region[lane.region].size);
 	err = fe_mem_share(&d->fe);
 	ring.region = lane.region;
-	ring.size = (uint16_t)lane_ring_size(o->depth, o->indirect);
+	ring.size = (uint16_t)o->ring_size;
 	for (unsigned int q = 0; q < o->queues && !err; q++) {
 		lane.seed = b->nr_lanes;
 		err = drv_create(&d->ring[q], &d->fe, q, &ring);
@@ -377,8 +387,10 @@ static bool run(struct bench *b, double *seconds)
 	for (unsigned int i = 0; i < b->nr_lanes; i++)
 		lane_start(&b->lane[i]);
 	ok = step(b, tsc_now() + (uint64_t)(b->o.warmup * b->hz), 0);
-	for (unsigned int i = 0; i < b->nr_lanes; i++)
+	for (unsigned int i = 0; i < b->nr_lanes; i++) {
+		b->warmup_done += b->lane[i].stats.done;
 		memset(&b->lane[i].stats, 0, sizeof(b->lane[i].stats));
+	}
 	start = tsc_now();
 	ok = ok && step(b, start + (uint64_t)(b->o.seconds * b->hz), b->o.count);
 	*seconds = (double)(tsc_now() - start) / b->hz;
@@ -418,6 +430,7 @@ static void report(const struct bench *b, const struct lane_stats *s, double sec
 	       seconds, s->done, s->errors, (double)s->done / seconds,
 	       (double)s->done * b->o.block_size / seconds / (1 << 20), s->kicks, s->turns,
 	       s->busy_turns);
+	printf("\"requests_total\": %" PRIu64 ", ", b->warmup_done + s->done);
 	hist_print_json(&s->latency, b->hz / 1e9, stdout);
 	printf("}\n");
 }

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the machine does while a sample is taken: who uses the CPUs, and how far
+apart two of them are. Reads /proc only."""
+
+import json
+import os
+import subprocess
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat_fields(path):
+    """Fields of a /proc stat file from the state on; None if it is gone."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def process_cpu(pid):
+    """CPU seconds of a process, all threads, to the nanosecond."""
+    total = 0
+    try:
+        for tid in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{tid}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return total / 1e9
+
+
+def resident(pid):
+    """Resident memory in bytes: (own, shared): guest memory counts as shared."""
+    own = shared = 0
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        for line in f:
+            key, _, value = line.partition(":")
+            if key in ("RssAnon", "RssFile"):
+                own += int(value.split()[0]) * 1024
+            elif key == "RssShmem":
+                shared += int(value.split()[0]) * 1024
+    return own, shared
+
+
+class Others:
+    """CPU use of processes that are not part of the measurement, and time the
+    hypervisor took away, between start() and share(). Ours are this process and
+    its children, which have ended by then; kernel threads work for whoever does
+    I/O and belong to nobody. Short-lived processes are counted too: others are
+    what is left of all CPU time."""
+
+    def __init__(self):
+        self.before = (0.0, 0.0)
+
+    @staticmethod
+    def _kernel_threads():
+        total = 0
+        for pid in os.listdir("/proc"):
+            f = _stat_fields(f"/proc/{pid}/stat") if pid.isdigit() else None
+            if f and f[1] == "2":
+                total += int(f[11]) + int(f[12])
+        return total / TICKS
+
+    def _now(self):
+        """(time, CPU seconds of others since boot up to a constant)."""
+        with open("/proc/stat", encoding="ascii") as f:
+            user, nice, system, _, _, _, _, steal = (int(v) for v in f.readline().split()[1:9])
+        t = os.times()
+        ours = t.user + t.system + t.children_user + t.children_system
+        return (time.monotonic(),
+                (user + nice + system + steal) / TICKS - ours - self._kernel_threads())
+
+    def start(self):
+        self.before = self._now()
+
+    def share(self):
+        """Share of one core that others used since start()."""
+        now = self._now()
+        return max(0.0, (now[1] - self.before[1]) / max(now[0] - self.before[0], 1e-3))
+
+
+def pingpong(binary, cpus, ms=15):
+    """(tag, round trip in ns) of two CPUs."""
+    out = subprocess.run([binary, "--cpus", f"{cpus[0]},{cpus[1]}", "--ms", str(ms)],
+                         check=True, capture_output=True, text=True).stdout
+    r = json.loads(out)
+    return r["tag"], r["round_trip_ns"]
+
+
+def describe():
+    """One line about this machine."""
+    model = "unknown CPU"
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{os.cpu_count()} CPUs ({model}), Linux {os.uname().release}"
