@@ -10,7 +10,10 @@
 #include "core/log.h"
 #include "vhost/virtq_internal.h"
 
-#define DESC_AHEAD 16 /* entries; four to a cache line */
+/* How far ahead of the pop position the driver's writes are fetched into the
+ * cache: ring entries (four to a line), and chains of the present one's length. */
+#define DESC_AHEAD 24
+#define CHAINS_AHEAD 3
 
 static inline struct pvirtq_desc *ring_desc(const struct virtq *vq, uint16_t pos)
 {
@@ -22,6 +25,23 @@ static inline struct pvirtq_desc *ring_desc(const struct virtq *vq, uint16_t pos
 static inline bool is_avail(uint16_t flags, bool wrap)
 {
 	return !!(flags & VIRTQ_DESC_F_AVAIL) == wrap && !!(flags & VIRTQ_DESC_F_USED) != wrap;
+}
+
+/* The first buffer of a chain further on, its header for most devices: a guess,
+ * for the cache only. */
+static inline void prefetch_ahead(const struct virtq *vq, uint32_t pos, uint16_t nr_desc)
+{
+	const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
+	uint32_t size = vq->conf.size, next = pos + CHAINS_AHEAD * nr_desc;
+	uint64_t addr;
+
+	if (pos + DESC_AHEAD < size)
+		__builtin_prefetch(ring_desc(vq, (uint16_t)(pos + DESC_AHEAD)), 1);
+	if (next >= size)
+		return;
+	addr = le64_to_cpu((le64){ read_once(&ring_desc(vq, (uint16_t)next)->addr.wire) });
+	if (addr >= r->gpa && addr < r->end)
+		__builtin_prefetch(r->host + (addr - r->gpa));
 }
 
 static void walk_table(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *table,
@@ -78,8 +98,6 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 	flags = le16_to_cpu((le16){ load_acquire(&ring_desc(vq, pos)->flags.wire) });
 	if (!is_avail(flags, wrap))
 		return 0;
-	if ((uint32_t)pos + DESC_AHEAD < vq->conf.size)
-		__builtin_prefetch(ring_desc(vq, (uint16_t)(pos + DESC_AHEAD)));
 
 	virtq_chain_begin(vq, c);
 	do {
@@ -99,6 +117,7 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 		}
 	} while (flags & VIRTQ_DESC_F_NEXT);
 
+	prefetch_ahead(vq, vq->avail_idx, nr);
 	if (!virtq_chain_take(vq, c, le16_to_cpu(d.id), nr))
 		return 0;
 	vq->avail_idx = pos;
@@ -128,9 +147,9 @@ void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
 	} else {
 		/* id and len before flags; pairs with the driver's acquire of them. */
 		store_release(&d->flags.wire, cpu_to_le16(flags).wire);
+		virtq_log_write(vq, d, sizeof(*d));
 	}
 	/* A batch never holds more than the ring: its chains were all popped. */
-	virtq_log_write(vq, d, sizeof(*d));
 	vq->used_pending += nr;
 	vq->used_idx += nr;
 	if (vq->used_idx >= vq->conf.size) {
@@ -141,9 +160,13 @@ void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
 
 void virtq_packed_publish(struct virtq *vq)
 {
+	struct pvirtq_desc *first = ring_desc(vq, vq->first_idx);
+
 	/* The whole batch becomes visible with this. Pairs with the driver's
 	 * acquire of the flags. */
-	store_release(&ring_desc(vq, vq->first_idx)->flags.wire, cpu_to_le16(vq->first_flags).wire);
+	store_release(&first->flags.wire, cpu_to_le16(vq->first_flags).wire);
+	/* After the last write to it: the log may have been taken meanwhile. */
+	virtq_log_write(vq, first, sizeof(*first));
 }
 
 /* VIRTIO 1.3, "Event Suppression Structure Format". */
