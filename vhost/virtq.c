@@ -53,25 +53,35 @@ int virtq_size_check(bool packed, uint32_t size)
 }
 
 /*
+ * Nothing in it was ever used: no descriptor has its USED bit set. In a ring
+ * that is back at position 0 with a wrap counter of 0, whoever used descriptors
+ * in the round before set that bit in them. The first descriptor alone does not
+ * tell: it may have been the middle of a chain, which only the driver writes.
+ */
+static bool packed_is_new(const struct virtq *vq)
+{
+	const struct pvirtq_desc *ring = vq->conf.desc;
+
+	for (uint32_t i = 0; i < vq->conf.size; i++)
+		if (le16_to_cpu((le16){ read_once(&ring[i].flags.wire) }) & VIRTQ_DESC_F_USED)
+			return false;
+	return true;
+}
+
+/*
  * Positions of a packed ring from VHOST_USER_SET_VRING_BASE. A front-end that
  * knows only split rings (Linux's virtio_uml) sends 0 for a new ring, which
- * would mean wrap counters of 0. The first descriptor tells: under a wrap
- * counter of 0 its USED bit is set, in a new ring it is not.
+ * would mean wrap counters of 0.
  */
 static void packed_set_base(struct virtq *vq, uint32_t base)
 {
-	const struct pvirtq_desc *first = vq->conf.desc;
+	bool new_ring = !base && packed_is_new(vq);
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
-	uint16_t flags = le16_to_cpu((le16){ read_once(&first->flags.wire) });
 
 	vq->avail_idx = avail & 0x7fff;
 	vq->used_idx = used & 0x7fff;
-	vq->avail_wrap = avail >> 15;
-	vq->used_wrap = used >> 15;
-	if (!base && !(flags & VIRTQ_DESC_F_USED)) {
-		vq->avail_wrap = true;
-		vq->used_wrap = true;
-	}
+	vq->avail_wrap = avail >> 15 || new_ring;
+	vq->used_wrap = used >> 15 || new_ring;
 	vq->avail_seen = vq->avail_idx;
 }
 
@@ -417,6 +427,8 @@ void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)
 		}
 		vq->avail_idx -= slot->nr_desc;
 	}
+	/* Whether they may be popped again is asked anew. */
+	vq->avail_seen = vq->avail_idx;
 }
 
 /* --- asking for notifications -------------------------------------------- */
