@@ -340,6 +340,28 @@ class Guest:
             raise GuestError(f"{self.name}: the test in the guest failed: "
                              f"@@RC {self.marks('RC')}\n{self.story()}")
 
+    def io_ops(self, disk):
+        """Operations tagio has done on this disk, by its last reports."""
+        return [int(n) for n in re.findall(rf"@@IO name={disk.name} ops=(\d+)", self.text())]
+
+    def wait_io(self, disk, ops=200, timeout=60):
+        """Wait until tagio has done this many operations more on a disk, as
+        counted from its next report."""
+        reports = len(self.io_ops(disk))
+        wait_until(lambda: self._check() and len(self.io_ops(disk)) > reports
+                   and self.io_ops(disk)[-1] >= self.io_ops(disk)[reports] + ops,
+                   timeout, f"I/O of {self.name} on {disk.name} to go on")
+
+    def verified(self, disk):
+        """What tagio found in the end on this disk: blocks written, none bad."""
+        found = [v for v in self.marks("VERIFY") if v.startswith(f"name={disk.name} ")]
+        if not found:
+            raise GuestError(f"{self.name} verified nothing on {disk.name}\n{self.story()}")
+        counts = dict(w.split("=") for w in found[-1].split())
+        if counts["bad"] != "0" or counts["errors"] != "0":
+            raise GuestError(f"{self.name}: {found[-1]}\n{self.story()}")
+        return int(counts["blocks"])
+
     def kill(self):
         if self.process:
             self.process.kill()
@@ -448,27 +470,31 @@ class Qemu(Guest):
         wait_until(lambda: self._check() and str(self.told) in self.marks("DID"), timeout,
                    f"{self.name} to do {words}")
 
-    def io_ops(self, disk):
-        """Operations tagio has done on this disk, by its last reports."""
-        return [int(n) for n in re.findall(rf"@@IO name={disk.name} ops=(\d+)", self.text())]
 
-    def wait_io(self, disk, ops=200, timeout=60):
-        """Wait until tagio has done this many operations more on a disk, as
-        counted from its next report."""
-        reports = len(self.io_ops(disk))
-        wait_until(lambda: self._check() and len(self.io_ops(disk)) > reports
-                   and self.io_ops(disk)[-1] >= self.io_ops(disk)[reports] + ops,
-                   timeout, f"I/O of {self.name} on {disk.name} to go on")
+class Uml(Guest):
+    """User-mode Linux: a guest kernel that is an ordinary program, with a
+    vhost-user front-end of its own. Its console is its standard output."""
 
-    def verified(self, disk):
-        """What tagio found in the end on this disk: blocks written, none bad."""
-        found = [v for v in self.marks("VERIFY") if v.startswith(f"name={disk.name} ")]
-        if not found:
-            raise GuestError(f"{self.name} verified nothing on {disk.name}\n{self.story()}")
-        counts = dict(w.split("=") for w in found[-1].split())
-        if counts["bad"] != "0" or counts["errors"] != "0":
-            raise GuestError(f"{self.name}: {found[-1]}\n{self.story()}")
-        return int(counts["blocks"])
+    def __init__(self, name, workdir, initrd, test, *, memory=256, arguments=""):
+        super().__init__(name, workdir)
+        self.program = assets.locate("uml")[0] / "usr/bin/linux.uml"
+        self.initrd, self.test, self.memory, self.arguments = initrd, test, memory, arguments
+        self.serial = workdir / f"{name}.log"
+
+    def start(self, disks, *servers):
+        self.servers = list(servers)
+        argv = [str(self.program), f"mem={self.memory}M", f"initrd={self.initrd}", "quiet",
+                "con0=null,fd:1", "con=null", "panic=-1", f"test={self.test}",
+                *self.arguments.split()]
+        # VIRTIO_ID_BLOCK is 2. Guest memory is a file in TMPDIR.
+        argv += [f"virtio_uml.device={disk.socket}:2" for disk in disks]
+        helper = self.workdir / "uml_xstate.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", helper,
+                        ROOT / "tests/interop/uml_xstate.c"], check=True)
+        # Not in this process's environment: timeout(1) does not want it.
+        self.launch(["env", f"LD_PRELOAD={helper}", *argv],
+                    env={**os.environ, "TMPDIR": "/dev/shm"})
+        return self
 
 
 def host_share():
@@ -486,13 +512,26 @@ def build_tagio(workdir):
     return program
 
 
-def build_initrd(workdir):
-    """The initramfs all QEMU guests use."""
-    root, release = assets.locate("kernel")
+def guest_files(workdir):
+    """What of tests/vm/guest goes into an initramfs: name in the guest -> file."""
     files = {"init": HERE / "guest/init", "bin/tagio": build_tagio(workdir)}
     for script in (HERE / "guest").glob("*.sh"):
         files[f"tests/{script.name}"] = script
+    return files
+
+
+def build_initrd(workdir):
+    """The initramfs of all QEMU guests."""
+    root, release = assets.locate("kernel")
     folder = root / "lib/modules" / release
     if not folder.exists():
         folder = root / "usr/lib/modules" / release
-    return initramfs.build(workdir / "initrd.cpio", folder, MODULES, PROGRAMS, files)
+    return initramfs.build(workdir / "initrd.cpio", folder, MODULES, PROGRAMS,
+                           guest_files(workdir))
+
+
+def build_uml_initrd(workdir):
+    """The same for User-mode Linux, whose kernel is another one."""
+    root, release = assets.locate("uml")
+    return initramfs.build(workdir / "initrd-uml.cpio", root / "usr/lib/uml/modules" / release,
+                           MODULES, PROGRAMS, guest_files(workdir))

@@ -7,7 +7,7 @@
 #
 # SPDX-License-Identifier: BSD-3-Clause
 . /tests/lib.sh
-disk=$(disk_of "$(argument disk)")
+disk=$(disk_of "$(argument disk)") || exit 1
 megabytes=$(argument megabytes)
 
 fill() { # DIRECTORY

@@ -5,9 +5,9 @@
 # One line for the host: @@NAME words...
 mark() { echo "@@$*"; }
 
-# Give up with a reason.
+# Give up with a reason. Past standard output, which a $(...) may have taken.
 fail() {
-    mark FAIL "$*"
+    mark FAIL "$*" >/dev/console
     exit 1
 }
 
@@ -29,10 +29,19 @@ disk_of() {
     tries=0
     while [ $tries -lt 200 ]; do
         for dir in /sys/block/vd*; do
-            if [ -e "$dir/serial" ] && [ "$(cat "$dir/serial")" = "$1" ]; then
+            [ -e "$dir/serial" ] || continue
+            case $(cat "$dir/serial") in
+            "$1")
                 echo "/dev/${dir##*/}"
                 return
-            fi
+                ;;
+            vhost_user_blk)
+                # qemu-storage-daemon calls all its disks so: the number at the
+                # end of the name asked for tells which.
+                case $1 in *2) echo /dev/vdb ;; *) echo /dev/vda ;; esac
+                return
+                ;;
+            esac
         done
         tries=$((tries + 1))
         sleep 0.1

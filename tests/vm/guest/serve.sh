@@ -38,7 +38,7 @@ do_line() { # WORD ARGUMENTS...
     shift
     case $word in
     start)
-        disk=$(disk_of "$1")
+        disk=$(disk_of "$1") || exit 1
         tagio "$1" "$disk" "$2" "$3" "$4" &
         echo $! >"/run/tagio.$1"
         ;;
@@ -47,7 +47,7 @@ do_line() { # WORD ARGUMENTS...
         kill -TERM "$pid"
         wait "$pid" || result=1
         ;;
-    disk) mark_disk "$(disk_of "$1")" ;;
+    disk) disk=$(disk_of "$1") && mark_disk "$disk" ;;
     gone) wait_true "$1 to leave" is_gone "$1" ;;
     sized) wait_true "$1 to have $2 bytes" has_size "$(disk_of "$1")" "$2" ;;
     memory) wait_true "$1 MiB of memory" has_memory "$1" ;;
