@@ -1,0 +1,341 @@
+/*
+ * gmem.c and the look-up of gmem.h: what a front-end says about its memory is
+ * checked, and an address becomes a pointer only inside of one region.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "tests/vhost/ringkit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/sigbus.h"
+
+#define PAGE 4096ull
+
+static bool faulted;
+
+/* Open descriptors of this process. */
+static unsigned int nr_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned int nr = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		nr++;
+	closedir(dir);
+	return nr;
+}
+
+static int try_map(int fd, uint64_t at, uint64_t front_end, uint64_t size, uint64_t offset,
+		   struct gmem_region **r)
+{
+	return gmem_region_map(fd, gpa(at), uva(front_end), size, offset, &faulted, r);
+}
+
+static struct gmem_region *map_at(uint64_t at, uint64_t front_end, uint64_t size)
+{
+	struct gmem_region *r = NULL;
+
+	assert_int_equal(try_map(kit_memfd(size), at, front_end, size, 0, &r), 0);
+	return r;
+}
+
+/* --- regions ----------------------------------------------------------------------- */
+
+static void a_region_is_mapped_at_its_offset(void **state)
+{
+	static const uint64_t offsets[] = { 0, PAGE, 100, PAGE + 1, 5 * PAGE - 1 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		unsigned int before = nr_fds();
+		int fd = kit_memfd(offsets[i] + 2 * PAGE);
+		struct gmem_region *r = NULL;
+		uint8_t byte = 0;
+
+		assert_int_equal(try_map(dup(fd), 0x5000, 0x7000, 2 * PAGE, offsets[i], &r), 0);
+		r->host[0] = 0xab;
+		r->host[2 * PAGE - 1] = 0xcd;
+		assert_int_equal(pread(fd, &byte, 1, (off_t)offsets[i]), 1);
+		assert_int_equal(byte, 0xab);
+		assert_int_equal(pread(fd, &byte, 1, (off_t)(offsets[i] + 2 * PAGE - 1)), 1);
+		assert_int_equal(byte, 0xcd);
+		assert_int_equal(r->page_size, PAGE);
+		gmem_region_put(r);
+		close(fd);
+		assert_int_equal(nr_fds(), before);
+	}
+}
+
+static void what_cannot_be_a_region_is_refused_and_its_descriptor_closed(void **state)
+{
+	static const struct {
+		uint64_t at, front_end, size, offset;
+	} cases[] = {
+		{ 0, 0, 0, 0 },
+		/* More than the file of two pages has. */
+		{ 0, 0, 2 * PAGE + 1, 0 },
+		{ 0, 0, 2 * PAGE, 1 },
+		{ 0, 0, 1, 2 * PAGE },
+		{ 0, 0, UINT64_MAX, 0 },
+		{ 0, 0, INT64_MAX, 0 },
+		/* Sums that wrap. */
+		{ UINT64_MAX - PAGE + 1, 0, PAGE, 0 },
+		{ UINT64_MAX, 0, PAGE, 0 },
+		{ 0, UINT64_MAX - PAGE + 1, PAGE, 0 },
+		{ 0, UINT64_MAX, PAGE, 0 },
+		{ 0, 0, PAGE, UINT64_MAX - PAGE + 1 },
+		{ 0, 0, PAGE, UINT64_MAX },
+		{ 0, 0, PAGE, INT64_MAX },
+		{ 0, 0, PAGE, INT64_MAX - PAGE },
+		{ 0, 0, UINT64_MAX - PAGE + 1, PAGE },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned int before = nr_fds();
+		struct gmem_region *r = NULL;
+
+		if (try_map(kit_memfd(2 * PAGE), cases[i].at, cases[i].front_end, cases[i].size,
+			    cases[i].offset, &r) != -EINVAL)
+			fail_msg("case %zu was not refused", i);
+		assert_null(r);
+		assert_int_equal(nr_fds(), before);
+	}
+}
+
+static void a_descriptor_that_is_no_memory_is_refused_and_closed(void **state)
+{
+	unsigned int before = nr_fds();
+	struct gmem_region *r = NULL;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_true(try_map(fds[0], 0, 0, PAGE, 0, &r) < 0);
+	close(fds[1]);
+	assert_true(try_map(open("/", O_RDONLY | O_DIRECTORY), 0, 0, PAGE, 0, &r) < 0);
+	assert_true(try_map(-1, 0, 0, PAGE, 0, &r) < 0);
+	assert_null(r);
+	assert_int_equal(nr_fds(), before);
+}
+
+static void a_file_that_cannot_be_written_is_refused_and_closed(void **state)
+{
+	unsigned int before = nr_fds();
+	struct gmem_region *r = NULL;
+	char path[64];
+	int fd = kit_memfd(PAGE);
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	assert_int_equal(try_map(open(path, O_RDONLY | O_CLOEXEC), 0, 0, PAGE, 0, &r), -EACCES);
+	close(fd);
+	assert_int_equal(nr_fds(), before);
+}
+
+static void the_mapping_lives_until_the_last_reference(void **state)
+{
+	struct gmem_region *r = map_at(0, 0, PAGE), *regions[] = { r };
+	struct gmem *gm = NULL;
+
+	assert_int_equal(gmem_create(regions, 1, &faulted, &gm), 0);
+	gmem_region_get(r);
+	gmem_region_put(r);
+	gmem_region_put(r);
+	/* The snapshot's is the last one. */
+	r->host[0] = 1;
+	gmem_destroy(gm);
+	gmem_destroy(NULL);
+	gmem_region_put(NULL);
+}
+
+static void a_truncated_region_reads_as_zero_and_says_so(void **state)
+{
+	struct gmem_region *r = NULL;
+	int fd = kit_memfd(4 * PAGE);
+
+	assert_int_equal(sigbus_init(), 0);
+	faulted = false;
+	assert_int_equal(try_map(dup(fd), 0, 0, 4 * PAGE, 0, &r), 0);
+	memset(r->host, 0xff, 4 * PAGE);
+	assert_false(faulted);
+	assert_int_equal(ftruncate(fd, PAGE), 0);
+	assert_int_equal(read_once(&r->host[2 * PAGE]), 0);
+	assert_true(faulted);
+	memset(r->host, 0xff, 4 * PAGE);
+	gmem_region_put(r);
+	close(fd);
+}
+
+/* --- snapshots ------------------------------------------------------------------------ */
+
+static void regions_that_overlap_are_refused(void **state)
+{
+	static const struct {
+		uint64_t at, front_end, size;
+		int ret;
+	} cases[] = {
+		/* Beside a region of 4 pages at 0x10000 and 0x90000. */
+		{ 0x14000, 0x94000, PAGE, 0 },		 { 0xf000, 0x8f000, PAGE, 0 },
+		{ 0x10000, 0xa0000, 4 * PAGE, -EINVAL }, { 0x13000, 0xa0000, PAGE, -EINVAL },
+		{ 0xf000, 0xa0000, 2 * PAGE, -EINVAL },	 { 0xf000, 0xa0000, 8 * PAGE, -EINVAL },
+		{ 0x11000, 0xa0000, PAGE, -EINVAL },	 { 0x20000, 0x90000, PAGE, -EINVAL },
+		{ 0x20000, 0x93000, PAGE, -EINVAL },	 { 0x20000, 0x8f000, 2 * PAGE, -EINVAL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct gmem_region *regions[] = {
+			map_at(0x10000, 0x90000, 4 * PAGE),
+			map_at(cases[i].at, cases[i].front_end, cases[i].size),
+		};
+		struct gmem *gm = NULL;
+
+		if (gmem_create(regions, 2, &faulted, &gm) != cases[i].ret)
+			fail_msg("case %zu", i);
+		assert_int_equal(gm != NULL, cases[i].ret == 0);
+		gmem_destroy(gm);
+		gmem_region_put(regions[0]);
+		gmem_region_put(regions[1]);
+	}
+}
+
+static void as_many_regions_as_slots_are_found_in_any_order(void **state)
+{
+	static struct gmem_region *regions[GMEM_REGIONS_MAX + 1];
+	unsigned int hint = GMEM_REGIONS_MAX - 1;
+	struct gmem *gm = NULL;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(regions); i++) {
+		/* 211 and 510 have no common factor: every slot once, shuffled. */
+		uint64_t slot = i * 211 % ARRAY_SIZE(regions);
+
+		regions[i] = map_at(slot * 2 * PAGE, slot * 2 * PAGE, PAGE);
+	}
+	assert_int_equal(gmem_create(regions, GMEM_REGIONS_MAX + 1, &faulted, &gm), -ENOSPC);
+	assert_int_equal(gmem_create(regions, GMEM_REGIONS_MAX, &faulted, &gm), 0);
+	for (unsigned int i = 0; i < GMEM_REGIONS_MAX; i++) {
+		const struct gmem_region *r = regions[i];
+
+		assert_ptr_equal(gmem_ptr(gm, gpa(r->gpa), PAGE, &hint), r->host);
+		assert_ptr_equal(gmem_ptr(gm, gpa(r->gpa + PAGE - 1), 1, &hint),
+				 r->host + PAGE - 1);
+		assert_null(gmem_ptr(gm, gpa(r->gpa + PAGE), 1, &hint));
+	}
+	gmem_destroy(gm);
+	for (unsigned int i = 0; i < ARRAY_SIZE(regions); i++)
+		gmem_region_put(regions[i]);
+}
+
+static void no_regions_at_all_are_a_memory_without_addresses(void **state)
+{
+	unsigned int hint = 0;
+	struct gmem *gm = NULL;
+
+	assert_int_equal(gmem_create(NULL, 0, &faulted, &gm), 0);
+	assert_null(gmem_ptr(gm, gpa(0), 1, &hint));
+	assert_null(gmem_uva_ptr(gm, uva(0), 1));
+	gmem_destroy(gm);
+}
+
+/* --- look-up --------------------------------------------------------------------------- */
+
+static void a_range_is_a_pointer_only_inside_of_one_region(void **state)
+{
+	struct kit *k = kit_open_memory();
+	const uint8_t *ram = k->region[0]->host, *far = k->region[2]->host;
+	const struct {
+		uint64_t addr, len;
+		const void *expected;
+	} cases[] = {
+		{ KIT_RAM, 1, ram },
+		{ KIT_RAM, KIT_RAM_LEN, ram },
+		{ KIT_RAM, KIT_RAM_LEN + 1, NULL },
+		{ KIT_RAM, 0, NULL },
+		{ KIT_RAM, UINT64_MAX, NULL },
+		{ KIT_RAM + 1, UINT64_MAX, NULL },
+		{ KIT_RAM - 1, 1, NULL },
+		{ KIT_RAM - 1, 2, NULL },
+		{ KIT_NEXT - 1, 1, ram + KIT_RAM_LEN - 1 },
+		{ KIT_NEXT - 1, 2, NULL },
+		{ KIT_NEXT, KIT_NEXT_LEN, k->region[1]->host },
+		{ KIT_HOLE, 1, NULL },
+		{ KIT_FAR + KIT_FAR_LEN - 1, 1, far + KIT_FAR_LEN - 1 },
+		{ KIT_FAR + KIT_FAR_LEN, 1, NULL },
+		{ UINT64_MAX, 1, NULL },
+		{ UINT64_MAX, UINT64_MAX, NULL },
+		{ 0, 1, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		/* Whatever was hit before. */
+		for (unsigned int start = 0; start < 6; start++) {
+			unsigned int hint = start < 5 ? start : GMEM_REGIONS_MAX - 1;
+			void *p = gmem_ptr(k->gm, gpa(cases[i].addr), cases[i].len, &hint);
+
+			if (p != cases[i].expected)
+				fail_msg("case %zu with hint %u", i, start);
+		}
+		assert_ptr_equal(gmem_uva_ptr(k->gm, uva(cases[i].addr + KIT_UVA_OFF),
+					      cases[i].len),
+				 cases[i].expected);
+	}
+	kit_close(k);
+}
+
+static void a_span_is_cut_at_the_end_of_its_region(void **state)
+{
+	struct kit *k = kit_open_memory();
+	uint64_t len = 1000;
+	unsigned int hint = 0;
+
+	assert_ptr_equal(gmem_span(k->gm, gpa(KIT_NEXT - 10), &len, &hint),
+			 k->region[0]->host + KIT_RAM_LEN - 10);
+	assert_int_equal(len, 10);
+	len = UINT64_MAX;
+	assert_non_null(gmem_span(k->gm, gpa(KIT_FAR), &len, &hint));
+	assert_int_equal(len, KIT_FAR_LEN);
+	len = 10;
+	assert_non_null(gmem_span(k->gm, gpa(KIT_FAR + 5), &len, &hint));
+	assert_int_equal(len, 10);
+	kit_close(k);
+}
+
+static void a_pointer_leads_back_to_its_address(void **state)
+{
+	static const uint64_t addrs[] = { KIT_RAM, KIT_NEXT - 1, KIT_NEXT, KIT_HOLE - 1,
+					  KIT_FAR + 77 };
+	struct kit *k = kit_open_memory();
+	gpa_t back;
+
+	for (size_t i = 0; i < ARRAY_SIZE(addrs); i++) {
+		assert_true(gmem_gpa_of(k->gm, kit_mem(k, addrs[i]), &back));
+		assert_int_equal(back.v, addrs[i]);
+	}
+	assert_false(gmem_gpa_of(k->gm, k, &back));
+	assert_false(gmem_gpa_of(k->gm, NULL, &back));
+	kit_close(k);
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(a_region_is_mapped_at_its_offset),
+	cmocka_unit_test(what_cannot_be_a_region_is_refused_and_its_descriptor_closed),
+	cmocka_unit_test(a_descriptor_that_is_no_memory_is_refused_and_closed),
+	cmocka_unit_test(a_file_that_cannot_be_written_is_refused_and_closed),
+	cmocka_unit_test(the_mapping_lives_until_the_last_reference),
+	cmocka_unit_test(a_truncated_region_reads_as_zero_and_says_so),
+	cmocka_unit_test(regions_that_overlap_are_refused),
+	cmocka_unit_test(as_many_regions_as_slots_are_found_in_any_order),
+	cmocka_unit_test(no_regions_at_all_are_a_memory_without_addresses),
+	cmocka_unit_test(a_range_is_a_pointer_only_inside_of_one_region),
+	cmocka_unit_test(a_span_is_cut_at_the_end_of_its_region),
+	cmocka_unit_test(a_pointer_leads_back_to_its_address),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
