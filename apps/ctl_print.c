@@ -41,9 +41,18 @@ static bool is_flat(json_t *v)
 	return true;
 }
 
+/* Some elements may be null. */
 static bool is_list_of_objects(json_t *v)
 {
-	return json_is_array(v) && json_is_object(json_array_get(v, 0));
+	json_t *element;
+	size_t i;
+
+	json_array_foreach(v, i, element)
+	{
+		if (json_is_object(element))
+			return true;
+	}
+	return false;
 }
 
 /* A list whose elements are rows: objects of single values or of flat objects. */

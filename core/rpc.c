@@ -34,7 +34,7 @@
 #include "core/log.h"
 #include "core/opts.h"
 
-#define BACKLOG 16
+#define BACKLOG 128
 #define METHODS_MAX 32
 /* How long not to accept after running out of descriptors. */
 #define ACCEPT_PAUSE_NS 500000000ull

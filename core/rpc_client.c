@@ -72,6 +72,23 @@ static int wait_for(struct exchange *x, short events)
 	return 0;
 }
 
+/* A UNIX socket whose backlog is full can neither be waited for nor polled. */
+static int connect_server(struct exchange *x)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+
+	for (;;) {
+		x->fd = unix_connect(x->path);
+		if (x->fd >= 0)
+			return 0;
+		if (x->fd != -EAGAIN)
+			return fail(x, x->fd, "%s: %s", x->path, strerror(-x->fd));
+		if (now_ms() >= x->deadline_ms)
+			return fail(x, -ETIMEDOUT, "%s: too busy to connect", x->path);
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int send_all(struct exchange *x, const char *data, size_t len)
 {
 	ssize_t n;
@@ -184,9 +201,9 @@ int rpc_client_call(const char *path, const char *method, json_t *params, int ti
 	int res;
 
 	*result = NULL;
-	x.fd = unix_connect(path);
-	if (x.fd < 0)
-		return fail(&x, x.fd, "%s: %s", path, strerror(-x.fd));
+	res = connect_server(&x);
+	if (res < 0)
+		return res;
 	res = send_request(&x, method, params);
 	if (!res)
 		res = read_line(&x, &line, &len);

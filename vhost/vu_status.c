@@ -95,7 +95,7 @@ static json_t *ring_status(const struct vu_ring *vr)
 	json_object_set_new(obj, "notifications",
 			    json_integer((json_int_t)counter_read(&s->notifications)));
 	json_object_set_new(obj, "kicks", json_integer((json_int_t)counter_read(&s->kicks)));
-	json_object_set_new(obj, "bad_chains",
+	json_object_set_new(obj, "bad-chains",
 			    json_integer((json_int_t)counter_read(&s->bad_chains)));
 	return obj;
 }
@@ -106,18 +106,18 @@ static json_t *region_status(const struct gmem_region *r)
 
 	json_object_set_new(obj, "gpa", json_integer((json_int_t)r->gpa));
 	json_object_set_new(obj, "size", json_integer((json_int_t)r->size));
-	json_object_set_new(obj, "page_size", json_integer((json_int_t)r->page_size));
+	json_object_set_new(obj, "page-size", json_integer((json_int_t)r->page_size));
 	return obj;
 }
 
 json_t *vu_dev_status(struct vu_dev *dev, const char *(*feature_name)(unsigned int bit))
 {
-	json_t *obj = json_object(), *memory = json_array(), *queues = json_array();
+	json_t *obj = json_object(), *memory = json_array(), *rings = json_array();
 
 	for (unsigned int i = 0; i < dev->nr_regions; i++)
 		json_array_append_new(memory, region_status(dev->regions[i].r));
 	for (unsigned int i = 0; i < dev->queues; i++)
-		json_array_append_new(queues, ring_status(&dev->rings[i]));
+		json_array_append_new(rings, ring_status(&dev->rings[i]));
 
 	json_object_set_new(obj, "name", json_string(dev->name));
 	json_object_set_new(obj, "type", json_string(dev->ops->type));
@@ -126,16 +126,16 @@ json_t *vu_dev_status(struct vu_dev *dev, const char *(*feature_name)(unsigned i
 			    json_string(dev->mode == VU_CONNECT ? "connect" : "listen"));
 	json_object_set_new(obj, "connection", json_string(vu_conn_state_name(dev)));
 	json_object_set_new(obj, "features", feature_list(dev->features, feature_name));
-	json_object_set_new(obj, "protocol_features",
+	json_object_set_new(obj, "protocol-features",
 			    protocol_feature_list(dev->protocol_features));
-	json_object_set_new(obj, "device_status", json_integer(dev->status));
+	json_object_set_new(obj, "device-status", json_integer(dev->status));
 	json_object_set_new(obj, "packed",
 			    json_boolean(dev->features & BIT64(VIRTIO_F_RING_PACKED)));
 	json_object_set_new(obj, "logging",
 			    json_boolean(dev->log && dev->features & BIT64(VHOST_F_LOG_ALL)));
-	json_object_set_new(obj, "memory_lost", json_boolean(read_once(&dev->faulted)));
+	json_object_set_new(obj, "memory-lost", json_boolean(read_once(&dev->faulted)));
 	json_object_set_new(obj, "memory", memory);
-	json_object_set_new(obj, "queues", queues);
+	json_object_set_new(obj, "rings", rings);
 	return obj;
 }
 

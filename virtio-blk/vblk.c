@@ -494,11 +494,17 @@ int vblk_resize(struct vblk *blk, uint64_t size, char *err)
 	return 0;
 }
 
-static json_t *queue_status(const struct vblk_ring *ring)
+/* What the device type counts per ring; zeroes for a ring that is stopped. */
+static json_t *ring_counters(const struct vblk_ring *ring)
 {
-	const struct vblk_stats *s = &ring->stats;
+	static const struct vblk_stats none;
+	const struct vblk_stats *s = ring ? &ring->stats : &none;
+	uint64_t requests = 0;
 
-	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I s:I}", /**/
+	for (unsigned int op = 0; op < STORE_OP_CNT; op++)
+		requests += counter_read(&s->ops[op]);
+	return json_pack("{s:I s:I s:I s:I s:I s:I s:I s:I s:I s:I}", /**/
+			 "requests", (json_int_t)requests, /**/
 			 "reads", (json_int_t)counter_read(&s->ops[STORE_READ]), /**/
 			 "writes", (json_int_t)counter_read(&s->ops[STORE_WRITE]), /**/
 			 "flushes", (json_int_t)counter_read(&s->ops[STORE_FLUSH]), /**/
@@ -514,7 +520,7 @@ static json_t *queue_status(const struct vblk_ring *ring)
 json_t *vblk_status(struct vblk *blk)
 {
 	const struct store_info *info = &blk->store->info;
-	json_t *o, *dev, *queues;
+	json_t *o, *dev, *rings, *counters;
 
 	o = json_pack("{s:s s:s s:s? s:s% s:i s:i s:b s:s s:s s:i s:b s:I s:i s:i s:s}", /**/
 		      "name", blk->name, /**/
@@ -536,12 +542,12 @@ json_t *vblk_status(struct vblk *blk)
 	if (o && dev)
 		json_object_update_missing(o, dev);
 	json_decref(dev);
-	queues = json_array();
-	for (unsigned int i = 0; i < blk->queues; i++)
-		json_array_append_new(queues,
-				      blk->ring[i] ? queue_status(blk->ring[i]) : json_null());
-	if (o)
-		json_object_set_new(o, "requests", queues);
+	rings = json_object_get(o, "rings");
+	for (unsigned int i = 0; i < blk->queues; i++) {
+		counters = ring_counters(blk->ring[i]);
+		json_object_update(json_array_get(rings, i), counters);
+		json_decref(counters);
+	}
 	if (o && blk->store->ops->status)
 		blk->store->ops->status(blk->store, o);
 	return o;
