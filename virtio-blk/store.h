@@ -62,13 +62,12 @@ struct store_req {
 	uint8_t flags;
 	/* The store's. */
 	uint8_t stage;
-	bool backlog; /* waits for room */
 	/* Called once on the loop's thread with 0 or -errno, unless store_submit()
 	 * answered at once. */
 	void (*done)(struct store_req *req, int res);
 
 	/* The store's. */
-	struct store_chan *chan;
+	void *via;
 	struct store_req *next;
 	uint64_t moved; /* bytes transferred so far */
 	void *bounce;

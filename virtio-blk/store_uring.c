@@ -283,7 +283,7 @@ static int file_chan_open(struct store *store, struct loop *loop, uint32_t depth
 	c->st = u;
 	ret = attach(u, loop, u->kind, &c->data);
 	if (!ret)
-		ret = attach(u, loop, u->kind & ~URING_IOPOLL, &c->other);
+		ret = attach(u, loop, u->kind & ~URING_IOPOLL, &c->data->ordinary);
 	if (ret < 0) {
 		free(c);
 		return ret;
@@ -378,7 +378,8 @@ static void file_status(struct store *store, json_t *into)
 			error = read_once(&at->fixed_error);
 	}
 	json_object_set_new(into, "direct", json_boolean(u->direct));
-	json_object_set_new(into, "iopoll", json_boolean(u->kind & URING_IOPOLL));
+	json_object_set_new(into, "iopoll",
+			    json_boolean(u->kind & URING_IOPOLL && !read_once(&u->no_iopoll)));
 	json_object_set_new(into, "sqpoll", json_boolean(u->kind & URING_SQPOLL));
 	json_object_set_new(into, "fixed-buffers", json_boolean(u->fixed));
 	json_object_set_new(into, "fixed-buffer-bytes", json_integer((json_int_t)bytes));

@@ -239,7 +239,8 @@ static void enable_run(struct loop_work *w)
 	int ret;
 
 	/* io_uring_enable_rings(), which the liburing of Debian 12 does not export. */
-	ret = io_uring_register((unsigned int)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	ret = io_uring_register((unsigned int)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+				0);
 	if (ret < 0)
 		log_err("io_uring of loop%u: cannot be enabled: %s", loop_index(u->loop),
 			strerror(-ret));

@@ -80,7 +80,7 @@ struct uring_store {
 	unsigned int kind; /* of engine for reads and writes */
 	uint32_t mem_mask, len_mask; /* O_DIRECT: alignment - 1 of addresses and lengths */
 	/* What has been found not to work; any loop sets and reads them. */
-	bool no_punch, no_zero_range, no_alloc;
+	bool no_punch, no_zero_range, no_alloc, no_iopoll;
 	char *path;
 	struct evloop *ev;
 	struct uring_attach *attached; /* control thread */
@@ -98,6 +98,7 @@ struct uring_attach {
 	/* The control thread's. */
 	struct uring_store *st;
 	struct uring *u;
+	struct uring_attach *ordinary; /* on the same loop: itself unless u is IOPOLL */
 	int want_slot;
 	struct uring_region *known; /* regions added and not yet gone */
 	bool detaching;
@@ -114,8 +115,7 @@ struct uring_attach {
 struct uring_chan {
 	struct store_chan chan;
 	struct uring_store *st;
-	struct uring_attach *data; /* reads and writes */
-	struct uring_attach *other; /* all else; the same unless data is IOPOLL */
+	struct uring_attach *data; /* reads and writes; all else: data->ordinary */
 	/* Requests that need an ioctl, one at a time on the engine's worker. */
 	struct store_req *jobs, **jobs_last;
 	struct worker_job job;

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "core/log.h"
 #include "virtio-blk/uring.h"
 
 /* io_uring.h of Linux 6.15. */
@@ -43,20 +44,10 @@ enum stage {
 /* Never written to; not const, or a megabyte of zeroes would be in the program. */
 static uint8_t zeroes[URING_ZEROES_LEN] __attribute__((aligned(4096)));
 
-static struct uring_chan *chan_of(const struct store_req *req)
-{
-	return container_of(req->chan, struct uring_chan, chan);
-}
-
-/* Which engine carries out the present stage. A polling one cannot sync, and a
- * durable write is a write and a sync. */
+/* Where the request is: set when it starts, changed by stop_polling(). */
 static struct uring_attach *attach_of(const struct store_req *req)
 {
-	const struct uring_chan *c = chan_of(req);
-
-	if (req->stage <= STAGE_BOUNCE && !(req->flags & STORE_REQ_FUA))
-		return c->data;
-	return c->other;
+	return req->via;
 }
 
 static void queue(struct store_req *req)
@@ -275,28 +266,33 @@ static void start_bounce(struct store_req *req)
 	uring_queue(u, req);
 }
 
-static void end_bounce(struct store_req *req, int res)
+static void free_chunk(struct store_req *req)
 {
 	struct uring *u = attach_of(req)->u;
 	struct store_req *waiter = u->chunk_wait;
 
-	if (waiter) {
-		u->chunk_wait = waiter->next;
-		if (!u->chunk_wait)
-			u->chunk_wait_last = &u->chunk_wait;
-		waiter->bounce = req->bounce;
-		uring_queue(u, waiter);
-	} else {
+	if (!waiter) {
 		size_t i = (size_t)((uint8_t *)req->bounce - u->chunk_base) / URING_CHUNK_LEN;
 
 		u->chunk_free[u->nr_chunks_free++] = (uint8_t)i;
+		return;
 	}
+	u->chunk_wait = waiter->next;
+	if (!u->chunk_wait)
+		u->chunk_wait_last = &u->chunk_wait;
+	waiter->bounce = req->bounce;
+	uring_queue(u, waiter);
+}
+
+static void end_bounce(struct store_req *req, int res)
+{
+	free_chunk(req);
 	finish(req, res);
 }
 
 static void bounce_moved(struct store_req *req, int res)
 {
-	const struct uring_store *st = chan_of(req)->st;
+	const struct uring_store *st = attach_of(req)->st;
 	uint64_t n = res > 0 ? (uint64_t)res : 0;
 
 	/* Go on at a place where O_DIRECT can. */
@@ -317,10 +313,32 @@ static void bounce_moved(struct store_req *req, int res)
 
 /* --- completing --------------------------------------------------------------- */
 
+/*
+ * The file can be polled but what lies below cannot, which shows with the first
+ * request that gets so far: go on without.
+ */
+static void stop_polling(struct store_req *req)
+{
+	struct uring_attach *at = attach_of(req);
+
+	if (!read_once(&at->st->no_iopoll)) {
+		write_once(&at->st->no_iopoll, true);
+		log_warn("'%s': iopoll=on has no effect: its device has no queues to poll",
+			 at->st->path);
+	}
+	if (req->stage == STAGE_BOUNCE)
+		free_chunk(req);
+	req->via = at->ordinary;
+	if (req->stage == STAGE_BOUNCE)
+		start_bounce(req);
+	else
+		queue(req);
+}
+
 /* Anything but all of it. */
 static void transfer_moved(struct store_req *req, int res)
 {
-	const struct uring_store *st = chan_of(req)->st;
+	const struct uring_store *st = attach_of(req)->st;
 
 	if (res == -EINVAL && st->direct) {
 		/* Stricter about memory than it said. */
@@ -352,7 +370,7 @@ static void transfer_moved(struct store_req *req, int res)
 /* The next way to write zeroes after one that is not there. */
 static void next_zero_stage(struct store_req *req)
 {
-	struct uring_store *st = chan_of(req)->st;
+	struct uring_store *st = attach_of(req)->st;
 
 	switch ((enum stage)req->stage) {
 	case STAGE_PUNCH:
@@ -414,6 +432,10 @@ void uring_io_complete(struct store_req *req, int res)
 		queue_later(req);
 		return;
 	}
+	if (res == -EOPNOTSUPP && attach_of(req)->u->kind & URING_IOPOLL) {
+		stop_polling(req);
+		return;
+	}
 	switch ((enum stage)req->stage) {
 	case STAGE_TRANSFER:
 		transfer_moved(req, res);
@@ -446,7 +468,7 @@ static void job_run(struct worker_job *job)
 	unsigned long cmd = req->op == STORE_SECURE_ERASE ? BLKSECDISCARD : BLKDISCARD;
 
 	c->job_res = ioctl(c->st->fd, cmd, range) < 0 ? -errno : 0;
-	loop_post(c->other->u->loop, &c->job_done);
+	loop_post(c->data->ordinary->u->loop, &c->job_done);
 }
 
 static void job_done(struct loop_work *w)
@@ -457,7 +479,7 @@ static void job_done(struct loop_work *w)
 
 	c->jobs = req->next;
 	if (c->jobs)
-		worker_post(c->other->u->worker, &c->job);
+		worker_post(c->data->ordinary->u->worker, &c->job);
 	else
 		c->jobs_last = &c->jobs;
 	if (res)
@@ -474,7 +496,7 @@ static void start_job(struct uring_chan *c, struct store_req *req)
 	*c->jobs_last = req;
 	c->jobs_last = &req->next;
 	if (idle)
-		worker_post(c->other->u->worker, &c->job);
+		worker_post(c->data->ordinary->u->worker, &c->job);
 }
 
 void uring_io_chan_init(struct uring_chan *c)
@@ -488,6 +510,11 @@ void uring_io_chan_init(struct uring_chan *c)
 
 static int start_transfer(struct uring_chan *c, struct store_req *req)
 {
+	/* A polling engine cannot sync, and a durable write is a write and a sync. */
+	if (unlikely(req->flags & STORE_REQ_FUA || read_once(&c->st->no_iopoll)))
+		req->via = c->data->ordinary;
+	else
+		req->via = c->data;
 	req->stage = STAGE_TRANSFER;
 	req->moved = 0;
 	req->cur_iov = 0;
@@ -520,7 +547,7 @@ int uring_io_submit(struct store_chan *chan, struct store_req *req)
 {
 	struct uring_chan *c = container_of(chan, struct uring_chan, chan);
 
-	req->chan = chan;
+	req->via = c->data->ordinary;
 	if (c->st->no_sync)
 		req->flags &= (uint8_t)~STORE_REQ_FUA;
 	switch ((enum store_op)req->op) {

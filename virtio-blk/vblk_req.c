@@ -392,11 +392,9 @@ static void start(struct vblk_ring *ring, const struct virtq_chain *c)
 
 void vblk_ring_init(struct vblk_ring *ring)
 {
-	/* Each touches its page: no more than the ring will use in its first round. */
 	for (uint32_t i = 0; i < ring->nr_req; i++) {
 		ring->req[i].ring = ring;
 		ring->req[i].io.done = io_done;
-		ring->req[i].io.chan = ring->chan;
 	}
 }
 
