@@ -3,7 +3,6 @@
 """ringbolt-blk running: images and sockets that cannot be used, its end."""
 
 import os
-import pathlib
 import signal
 import socket
 import stat
@@ -198,28 +197,16 @@ class Serving(AppTest):
         self.assertEqual([(x["cpu"], x["mode"]) for x in loops], [(cpu, "interrupt")])
 
     def test_log_level_error_is_silent(self):
-        blk = self.start_silent()
+        blk = self.launch("--log-level=error", "--device", f"socket={self.socket},store=null:1M")
+        while not self.socket.exists():
+            self.assertIsNone(blk.process.poll())
         self.assertEqual(blk.stop(), 0)
         self.assertEqual(blk.log(), "")
-
-    def start_silent(self):
-        from harness import Blk, PATIENCE
-        import time
-
-        blk = Blk("--log-level=error", "--device", f"socket={self.socket},store=null:1M")
-        self.addCleanup(blk.stop, signal.SIGKILL)
-        for _ in range(PATIENCE * 100):
-            if self.socket.exists():
-                break
-            time.sleep(0.01)
-        with unix_socket(self.socket) as sock:
-            get_features(sock)
-        return blk
 
     def test_closed_standard_descriptors_do_not_become_sockets(self):
         image = self.image()
         # The log would be written into what has become descriptor 2.
-        script = f'exec "$0" --socket-path="$1" --blk-file="$2" --control="$3" <&- >&- 2>&-'
+        script = 'exec "$0" --socket-path="$1" --blk-file="$2" --control="$3" <&- >&- 2>&-'
         process = subprocess.Popen(["sh", "-c", script, BLK, self.socket, image, self.control])
         try:
             while not self.control.exists():

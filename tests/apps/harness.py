@@ -39,6 +39,7 @@ class Blk:
             text=True,
             **kwargs,
         )
+        self.stopped = False
         self.lines = []
         self.ready = threading.Event()
         self.reader = threading.Thread(target=self._read_log, daemon=True)
@@ -69,8 +70,10 @@ class Blk:
 
     def stop(self, sig=signal.SIGTERM):
         """The exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(sig)
+        if self.stopped:
+            return self.process.returncode
+        self.stopped = True
+        self.process.send_signal(sig)
         try:
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -97,10 +100,18 @@ class AppTest(unittest.TestCase):
             f.truncate(size)
         return path
 
-    def start(self, *args, **kwargs):
+    def launch(self, *args, **kwargs):
         blk = Blk(*args, **kwargs)
-        self.addCleanup(blk.stop, signal.SIGKILL)
-        return blk.wait_ready()
+        self.addCleanup(self.finish, blk)
+        return blk
+
+    def start(self, *args, **kwargs):
+        return self.launch(*args, **kwargs).wait_ready()
+
+    def finish(self, blk):
+        """Every test ends with a clean end; a sanitizer speaks up here."""
+        status = blk.stop()
+        self.assertEqual(status, 0, blk.log())
 
     def run_blk(self, *args, **kwargs):
         """Run to the end: what is wrong with args must end it."""
