@@ -76,12 +76,15 @@ struct kit {
 	struct pvirtq_event_suppress *driver_event, *device_event;
 	uint16_t avail_idx, used_idx; /* packed: ring position */
 	bool avail_wrap, used_wrap; /* packed */
+	uint16_t used_flags; /* packed: of the last used descriptor */
 	uint16_t nr_desc[VIRTQ_PACKED_SIZE_MAX]; /* packed: by id, ring entries */
 };
 
 /* Memory, areas and a started ring of size entries at position base; the packed
  * ring if features say so. */
 struct kit *kit_open(uint64_t features, uint32_t size, uint32_t base);
+/* The same, not started: for a loop to start it. */
+struct kit *kit_open_stopped(uint64_t features, uint32_t size, uint32_t base);
 /* Chains that the test still holds are pushed first. */
 void kit_close(struct kit *k);
 /* The first part of kit_open(): memory only, no ring. */
@@ -112,6 +115,8 @@ void kit_put_good(struct kit *k, uint16_t id);
 
 /* Split only: put head into the available ring, whatever it is. */
 void kit_avail(struct kit *k, uint16_t head);
+/* Kick if the device wants to hear of the last nr ring entries; true if so. */
+bool kit_kick(struct kit *k, uint16_t nr);
 /* Take back one used chain: true, its id and length; false if there is none. */
 bool kit_get(struct kit *k, uint16_t *id, uint32_t *len);
 
