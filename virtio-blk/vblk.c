@@ -301,7 +301,9 @@ void vblk_conf_init(struct vblk_conf *conf)
 		.queues = 1,
 		.cache = STORE_CACHE_AUTO,
 		.lock = STORE_LOCK_OPEN,
-		.fixed_buffers = true,
+		/* Off: pinned pages and a guest that gives memory back do not go
+		 * together, see fixed-buffers in the manual. */
+		.fixed_buffers = false,
 		.packed = true,
 	};
 }
