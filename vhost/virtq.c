@@ -190,7 +190,7 @@ void virtq_break(struct virtq *vq, const char *why)
 
 	if (vq->broken)
 		return;
-	vq->broken = true;
+	write_once(&vq->broken, true);
 	vq->avail_seen = vq->avail_idx;
 	log_limited(LOG_LEVEL_ERROR, "%s: ring broken: %s", vq->name, why);
 	if (vq->conf.err_fd >= 0 && write(vq->conf.err_fd, &one, sizeof(one)) < 0)

@@ -125,7 +125,7 @@ struct virtq {
 	bool notify_armed; /* the driver was asked to notify */
 	bool notify_force; /* the next flush notifies, wanted or not */
 	bool flush_queued; /* on the loop's list of rings to flush */
-	bool broken;
+	bool broken; /* status reads it while the loop may write it */
 	unsigned int hint; /* of gmem_span() */
 	unsigned int epoch; /* 0 or 1: which inflight[] counts new chains */
 	uint32_t inflight[2];

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,9 +113,9 @@ void kit_pump(void *opaque)
 {
 	struct kit *kit = opaque;
 
-	for (int i = 0; i < KIT_LOOPS; i++)
+	for (int i = 0; i < KIT_LOOPS && !kit->threads; i++)
 		loop_turn(kit->loops[i]);
-	assert_true(evloop_run_once(kit->ev, 0) >= 0);
+	assert_true(evloop_run_once(kit->ev, kit->threads) >= 0);
 }
 
 static void create(struct kit *kit, struct kit_dev *kd, const char *name)
@@ -141,15 +142,16 @@ void kit_destroy(struct kit *kit, struct kit_dev *kd)
 	kd->skel.dev = NULL;
 }
 
-int kit_setup(void **state)
+static int setup(void **state, bool threads)
 {
-	struct loop_conf conf = { .mode = LOOP_BUSY, .cpu = -1, .manual = true };
+	struct loop_conf conf = { .mode = LOOP_ADAPTIVE, .cpu = -1, .manual = !threads };
 	struct kit *kit = calloc(1, sizeof(*kit));
 
 	signal(SIGPIPE, SIG_IGN);
 	/* The lines about bad messages are many, and meant. */
 	log_set_level(getenv("VUKIT_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	assert_non_null(kit);
+	kit->threads = threads;
 	strcpy(kit->dir, "/tmp/vukit.XXXXXX");
 	assert_non_null(mkdtemp(kit->dir));
 	kit->ev = evloop_create();
@@ -163,6 +165,16 @@ int kit_setup(void **state)
 	kit_serve(kit, &kit->witness);
 	*state = kit;
 	return 0;
+}
+
+int kit_setup(void **state)
+{
+	return setup(state, false);
+}
+
+int kit_setup_threads(void **state)
+{
+	return setup(state, true);
 }
 
 static void end(struct kit *kit, struct kit_dev *kd)
@@ -269,6 +281,35 @@ const char *kit_state(struct kit_dev *kd)
 bool kit_is(struct kit_dev *kd, const char *state)
 {
 	return !strcmp(kit_state(kd), state);
+}
+
+bool kit_ring_is(struct kit_dev *kd, const char *state)
+{
+	json_t *obj = vu_dev_status(kd->skel.dev, NULL);
+	json_t *ring = json_array_get(json_object_get(obj, "rings"), 0);
+	const char *is = json_string_value(json_object_get(ring, "state"));
+	bool same = is && !strcmp(is, state);
+
+	json_decref(obj);
+	return same;
+}
+
+void kit_no_answer(struct kit *kit, struct kit_dev *kd)
+{
+	struct pollfd pfd = { .fd = kd->fe.sock, .events = POLLIN };
+
+	for (int i = 0; i < 20; i++)
+		kit_pump(kit);
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	kit_serve(kit, &kit->witness);
+}
+
+void kit_hold(struct kit *kit, struct kit_dev *kd, unsigned int nr)
+{
+	kd->hooks.hold = true;
+	for (unsigned int i = 0; i < nr; i++)
+		kit_submit(kd);
+	kit_until(kit, kd->hooks.nr_held == nr);
 }
 
 /* --- what must not leak ----------------------------------------------------------- */

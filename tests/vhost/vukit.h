@@ -55,6 +55,7 @@ struct kit_dev {
 struct kit {
 	struct evloop *ev;
 	struct loop *loops[KIT_LOOPS];
+	bool threads;
 	char dir[64];
 	struct kit_dev victim, witness;
 };
@@ -62,6 +63,8 @@ struct kit {
 /* cmocka's setup and teardown; *state is a struct kit with both devices
  * listening, the witness's ring running. Teardown asserts that all can end. */
 int kit_setup(void **state);
+/* The same with loops that have threads. */
+int kit_setup_threads(void **state);
 int kit_teardown(void **state);
 
 /* One turn of everything. opaque: struct kit. */
@@ -97,6 +100,13 @@ void kit_submit(struct kit_dev *kd);
 /* The state of kd's connection, as vu_dev_status() names it. */
 const char *kit_state(struct kit_dev *kd);
 bool kit_is(struct kit_dev *kd, const char *state);
+/* The same of its ring 0. */
+bool kit_ring_is(struct kit_dev *kd, const char *state);
+/* Submit nr requests that the device takes and keeps: kd->hooks.hold. */
+void kit_hold(struct kit *kit, struct kit_dev *kd, unsigned int nr);
+/* Nothing comes back from kd's device, however long one waits; meanwhile the
+ * witness serves. */
+void kit_no_answer(struct kit *kit, struct kit_dev *kd);
 
 /* Open descriptors, and mappings of shared memory files. */
 struct kit_census {
