@@ -33,7 +33,8 @@ static_assert(ARRAY_SIZE(log_level_names) == LOG_LEVEL_CNT + 1, "a word per leve
 
 static const char *const store_names[] = { "uring", "null", "mem", NULL };
 
-#define KEY(name, field) .key = name, .offset = offsetof(struct blk_device_opts, field)
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a field's name cannot have any */
+#define KEY(name, field) .key = (name), .offset = offsetof(struct blk_device_opts, field)
 
 const struct opt_desc blk_device_keys[] = {
 	{ KEY("name", name), .type = OPT_STRING, .help = "name in messages and status" },

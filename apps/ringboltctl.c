@@ -167,7 +167,7 @@ static int terminal_width(void)
 static int run(const struct command *command, const char *control, int cnt, char **args,
 	       bool as_json)
 {
-	char err[OPTS_ERR_LEN > RPC_MSG_LEN ? OPTS_ERR_LEN : RPC_MSG_LEN];
+	char err[OPTS_ERR_LEN + RPC_MSG_LEN]; /* of either */
 	json_t *params, *result;
 	int res;
 

@@ -338,7 +338,8 @@ int uring_get(struct loop *loop, struct evloop *ev, unsigned int kind, struct ur
 			log_err("loop%u: no io_uring: %s", loop_index(loop), strerror(-ret));
 			return ret;
 		}
-		u->next = engines;
+		/* The analyzer takes errno for 0 after a failure. */
+		u->next = engines; /* NOLINT(clang-analyzer-core.NullDereference) */
 		engines = u;
 	}
 	u->refs++;
