@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "vhost/gmem.h"
+#include "vhost/vhost.h"
 
 #define SIZE (16u << 20)
 #define PIECE (16u << 20)
