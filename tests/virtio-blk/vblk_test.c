@@ -1,0 +1,504 @@
+/*
+ * The whole block device behind its socket, driven by a front-end in the same
+ * thread: features, configuration space, data in every layout, resizing, going
+ * away.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "tests/core/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/evloop.h"
+#include "core/log.h"
+#include "tests/frontend/blkdrv.h"
+#include "vhost/loop.h"
+#include "virtio-blk/vblk.h"
+
+#define SIZE (8u << 20)
+
+struct house {
+	struct evloop *ev;
+	struct loop *loop;
+	struct vblk_conf conf;
+	struct vblk *blk;
+	struct blk drv;
+	struct blk_conf drv_conf;
+	char dir[64], socket[96], image[96], store[128], err[VBLK_ERR_LEN];
+	bool gone;
+};
+
+static void pump(void *opaque)
+{
+	struct house *h = opaque;
+
+	loop_turn(h->loop);
+	evloop_run_once(h->ev, 0);
+}
+
+static void house_open(struct house *h)
+{
+	struct loop_conf lc = { .cpu = -1, .manual = true };
+	int fd;
+
+	memset(h, 0, sizeof(*h));
+	log_set_level(LOG_LEVEL_ERROR);
+	strcpy(h->dir, "/tmp/ringbolt-vblk-XXXXXX");
+	assert_non_null(mkdtemp(h->dir));
+	snprintf(h->socket, sizeof(h->socket), "%s/sock", h->dir);
+	snprintf(h->image, sizeof(h->image), "%s/image", h->dir);
+	snprintf(h->store, sizeof(h->store), "uring:%s", h->image);
+	fd = open(h->image, O_RDWR | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, SIZE), 0);
+	close(fd);
+	h->ev = evloop_create();
+	assert_non_null(h->ev);
+	lc.ev = h->ev;
+	assert_int_equal(loop_create(&lc, &h->loop), 0);
+	vblk_conf_init(&h->conf);
+	h->conf.name = "vda";
+	h->conf.socket = h->socket;
+	h->conf.store = h->store;
+	h->conf.queues = 2;
+	h->conf.serial = "a-serial";
+	h->conf.ev = h->ev;
+	h->conf.loops = &h->loop;
+	h->conf.nr_loops = 1;
+	h->drv_conf = (struct blk_conf){
+		.path = h->socket, .queues = 2, .queue_size = 64, .pump = pump, .pump_opaque = h
+	};
+}
+
+static void house_serve(struct house *h)
+{
+	int ret = vblk_create(&h->conf, &h->blk, h->err);
+
+	if (ret < 0)
+		print_error("%s\n", h->err);
+	assert_int_equal(ret, 0);
+}
+
+static void house_connect(struct house *h)
+{
+	assert_int_equal(blk_open(&h->drv, &h->drv_conf), 0);
+}
+
+static void set_gone(void *opaque)
+{
+	((struct house *)opaque)->gone = true;
+}
+
+static void house_remove_device(struct house *h)
+{
+	h->gone = false;
+	vblk_destroy(h->blk, set_gone, h);
+	for (int i = 0; !h->gone && i < 20000; i++) {
+		pump(h);
+		usleep(10);
+	}
+	assert_true(h->gone);
+	h->blk = NULL;
+}
+
+static void house_close(struct house *h)
+{
+	if (h->blk)
+		house_remove_device(h);
+	/* Nothing of a device that has gone is left to be found. */
+	assert_int_equal(access(h->socket, F_OK), -1);
+	loop_destroy(h->loop);
+	evloop_destroy(h->ev);
+	unlink(h->image);
+	assert_int_equal(rmdir(h->dir), 0);
+}
+
+static char *status_text(struct house *h, const char *key)
+{
+	json_t *o = vblk_status(h->blk);
+	json_t *value = json_object_get(o, key);
+	char *text = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+
+	json_decref(o);
+	return text;
+}
+
+static void assert_status(struct house *h, const char *key, const char *expected)
+{
+	char *text = status_text(h, key);
+
+	assert_non_null(text);
+	assert_string_equal(text, expected);
+	free(text);
+}
+
+/* --- data --------------------------------------------------------------------------- */
+
+/* Writes, reads and zeroes of random lengths, places and layouts, beside a copy. */
+static void check_random(struct house *h, unsigned int nr)
+{
+	uint8_t *shadow = calloc(1, SIZE), *buf = malloc(65536), *back = malloc(65536);
+	struct blk_req req;
+	uint32_t seed = 42;
+
+	assert_int_equal(blk_req_init(&req, &h->drv, h->drv.region, 65536), 0);
+	for (unsigned int i = 0; i < nr; i++) {
+		uint32_t len = (1 + blk_random(&seed) % 128) * 512;
+		uint64_t sector = blk_random(&seed) % ((SIZE - len) / 512);
+		unsigned int queue = blk_random(&seed) % 2, what = blk_random(&seed) % 8;
+		struct virtio_blk_discard_write_zeroes seg = {
+			.sector = sector,
+			.num_sectors = len / 512,
+			.flags = what & 1 ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0,
+		};
+
+		req.layout_seed = i % 4 ? blk_random(&seed) : 0;
+		if (what < 3) {
+			for (uint32_t k = 0; k < len; k++)
+				buf[k] = (uint8_t)(blk_random(&seed) >> 7);
+			memcpy(shadow + sector * 512, buf, len);
+			assert_int_equal(blk_write(&req, queue, sector, buf, len), VIRTIO_BLK_S_OK);
+		} else if (what < 5) {
+			memset(shadow + sector * 512, 0, len);
+			assert_int_equal(blk_range(&req, queue, VIRTIO_BLK_T_WRITE_ZEROES, &seg, 1),
+					 VIRTIO_BLK_S_OK);
+		} else {
+			assert_int_equal(blk_read(&req, queue, sector, back, len), VIRTIO_BLK_S_OK);
+			assert_memory_equal(back, shadow + sector * 512, len);
+		}
+	}
+	assert_int_equal(blk_flush(&req, 0), VIRTIO_BLK_S_OK);
+	free(shadow);
+	free(buf);
+	free(back);
+}
+
+static void data_survives_on(bool packed, bool indirect, bool fixed, const char *store)
+{
+	struct house h;
+
+	house_open(&h);
+	if (store)
+		h.conf.store = store;
+	h.conf.fixed_buffers = fixed;
+	h.drv_conf.packed = packed;
+	h.drv_conf.indirect = indirect;
+	h.drv_conf.event_idx = indirect;
+	h.drv_conf.in_order = indirect;
+	house_serve(&h);
+	house_connect(&h);
+	check_random(&h, 400);
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+static void data_survives_on_split_rings(void **state)
+{
+	data_survives_on(false, false, false, NULL);
+	data_survives_on(false, true, false, NULL);
+}
+
+static void data_survives_on_packed_rings(void **state)
+{
+	data_survives_on(true, false, false, NULL);
+	data_survives_on(true, true, false, NULL);
+}
+
+static void data_survives_in_registered_buffers(void **state)
+{
+	data_survives_on(false, false, true, NULL);
+	data_survives_on(true, true, true, NULL);
+}
+
+static void data_survives_in_memory(void **state)
+{
+	data_survives_on(false, false, false, "mem:8M");
+	data_survives_on(true, true, false, "mem:8M");
+}
+
+static void many_requests_are_in_flight_at_once(void **state)
+{
+	static uint8_t buf[4096];
+	struct blk_req req[20];
+	struct house h;
+	int nr = 0, err;
+
+	house_open(&h);
+	house_serve(&h);
+	house_connect(&h);
+	for (unsigned int i = 0; i < ARRAY_SIZE(req); i++) {
+		assert_int_equal(blk_req_init(&req[i], &h.drv, h.drv.region, 4096), 0);
+		req[i].type = VIRTIO_BLK_T_IN;
+		req[i].sector = i * 8;
+		req[i].in = buf;
+		req[i].in_len = sizeof(buf);
+		assert_int_equal(blk_submit(&req[i]), 0);
+	}
+	while (nr < (int)ARRAY_SIZE(req)) {
+		struct blk_req *done = blk_reap(&h.drv, 0, true, &err);
+
+		assert_int_equal(err, 0);
+		assert_int_equal(done->status, VIRTIO_BLK_S_OK);
+		nr++;
+	}
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+/* --- what the driver sees ------------------------------------------------------------- */
+
+static void the_configuration_space_describes_the_disk(void **state)
+{
+	const struct virtio_blk_config *c;
+	char id[BLK_ID_LEN] = "", buf[512];
+	struct blk_req req;
+	struct house h;
+
+	house_open(&h);
+	h.conf.block_size = 4096;
+	house_serve(&h);
+	house_connect(&h);
+	c = &h.drv.config;
+	assert_int_equal(c->capacity, SIZE / 512);
+	assert_int_equal(c->blk_size, 4096);
+	assert_int_equal(c->seg_max, 126);
+	assert_true(c->size_max >= 1u << 20);
+	assert_int_equal(c->num_queues, 2);
+	assert_int_equal(c->wce, 1);
+	assert_true(c->max_discard_seg > 1);
+	assert_true(c->max_discard_sectors > 0);
+	assert_int_equal(c->write_zeroes_may_unmap, 1);
+	assert_int_equal(blk_req_init(&req, &h.drv, h.drv.region, 4096), 0);
+	assert_int_equal(blk_get_id(&req, 0, id), VIRTIO_BLK_S_OK);
+	assert_string_equal(id, "a-serial");
+	assert_int_equal(blk_read(&req, 0, 1, buf, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+static void a_read_only_disk_says_so(void **state)
+{
+	struct blk_req req;
+	struct house h;
+	char buf[512];
+
+	house_open(&h);
+	h.conf.read_only = true;
+	house_serve(&h);
+	house_connect(&h);
+	assert_true(fe_has(&h.drv.fe, VIRTIO_BLK_F_RO));
+	assert_false(fe_has(&h.drv.fe, VIRTIO_BLK_F_DISCARD));
+	assert_int_equal(blk_req_init(&req, &h.drv, h.drv.region, 4096), 0);
+	assert_int_equal(blk_write(&req, 0, 0, buf, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(blk_read(&req, 0, 0, buf, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+static void the_driver_chooses_the_cache_mode(void **state)
+{
+	uint8_t off = 0, on = 1, wrong = 2;
+	struct house h;
+
+	house_open(&h);
+	house_serve(&h);
+	house_connect(&h);
+	assert_status(&h, "write-cache", "\"writeback\"");
+	assert_int_equal(fe_set_config(&h.drv.fe, 32, &off, 1, 0), 0);
+	assert_status(&h, "write-cache", "\"writethrough\"");
+	assert_int_equal(fe_set_config(&h.drv.fe, 32, &on, 1, 0), 0);
+	assert_status(&h, "write-cache", "\"writeback\"");
+	assert_int_equal(fe_set_config(&h.drv.fe, 32, &wrong, 1, 0), -EREMOTEIO);
+	assert_int_equal(fe_set_config(&h.drv.fe, 0, &on, 1, 0), -EREMOTEIO);
+	assert_int_equal(fe_set_config(&h.drv.fe, 32, &off, 1, 0), 0);
+	assert_int_equal(blk_close(&h.drv), 0);
+	/* The next driver starts afresh. */
+	house_connect(&h);
+	assert_status(&h, "write-cache", "\"writeback\"");
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+static void a_driver_that_cannot_flush_gets_write_through(void **state)
+{
+	struct blk_req req;
+	struct house h;
+	char buf[512] = "durable";
+
+	house_open(&h);
+	h.drv_conf.without = 1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_CONFIG_WCE;
+	house_serve(&h);
+	house_connect(&h);
+	assert_status(&h, "write-cache", "\"writethrough\"");
+	assert_int_equal(blk_req_init(&req, &h.drv, h.drv.region, 4096), 0);
+	assert_int_equal(blk_write(&req, 0, 0, buf, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(blk_close(&h.drv), 0);
+	h.drv_conf.without = 1ull << VIRTIO_BLK_F_CONFIG_WCE;
+	house_connect(&h);
+	assert_status(&h, "write-cache", "\"writeback\"");
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+static void a_resize_is_announced(void **state)
+{
+	struct virtio_blk_config c;
+	struct fe_msg *msg = calloc(1, sizeof(*msg));
+	struct blk_req req;
+	struct house h;
+	char buf[512];
+
+	house_open(&h);
+	house_serve(&h);
+	house_connect(&h);
+	assert_int_equal(blk_req_init(&req, &h.drv, h.drv.region, 4096), 0);
+	assert_int_equal(blk_read(&req, 0, SIZE / 512, buf, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(vblk_resize(h.blk, 2 * SIZE, h.err), 0);
+	assert_int_equal(fe_backend_recv(&h.drv.fe, msg, 5000), 0);
+	assert_int_equal(msg->hdr.request, FE_BACKEND_CONFIG_CHANGE_MSG);
+	assert_int_equal(fe_get_config(&h.drv.fe, 0, &c, sizeof(c)), 0);
+	assert_int_equal(c.capacity, 2 * SIZE / 512);
+	assert_int_equal(blk_read(&req, 0, SIZE / 512, buf, 512), VIRTIO_BLK_S_OK);
+	/* The file shrank by other hands. */
+	assert_int_equal(truncate(h.image, SIZE / 2), 0);
+	assert_int_equal(vblk_resize(h.blk, 0, h.err), 0);
+	assert_int_equal(fe_get_config(&h.drv.fe, 0, &c, sizeof(c)), 0);
+	assert_int_equal(c.capacity, SIZE / 2 / 512);
+	assert_int_equal(blk_read(&req, 0, SIZE / 512, buf, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(vblk_resize(h.blk, 1000, h.err), -EINVAL);
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+	free(msg);
+}
+
+/* --- life ------------------------------------------------------------------------------- */
+
+static void a_device_goes_with_requests_in_flight(void **state)
+{
+	struct blk_req req[16];
+	struct house h;
+
+	house_open(&h);
+	house_serve(&h);
+	house_connect(&h);
+	for (unsigned int i = 0; i < ARRAY_SIZE(req); i++) {
+		assert_int_equal(blk_req_init(&req[i], &h.drv, h.drv.region, 4096), 0);
+		req[i].type = VIRTIO_BLK_T_OUT;
+		req[i].out = "x";
+		req[i].out_len = 0;
+		req[i].sector = i;
+		assert_int_equal(blk_submit(&req[i]), 0);
+	}
+	loop_turn(h.loop);
+	house_remove_device(&h);
+	blk_abandon(&h.drv);
+	house_close(&h);
+}
+
+static void a_front_end_that_vanishes_leaves_the_device_for_the_next(void **state)
+{
+	struct house h;
+
+	house_open(&h);
+	house_serve(&h);
+	for (int i = 0; i < 3; i++) {
+		house_connect(&h);
+		blk_abandon(&h.drv);
+		for (int turn = 0; turn < 200; turn++)
+			pump(&h);
+	}
+	house_connect(&h);
+	check_random(&h, 20);
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
+static void refused(struct house *h, int error, const char *what)
+{
+	struct vblk *blk = NULL;
+
+	assert_int_equal(vblk_create(&h->conf, &blk, h->err), error);
+	if (!strstr(h->err, what))
+		print_error("expected \"%s\" in: %s\n", what, h->err);
+	assert_non_null(strstr(h->err, what));
+	assert_null(blk);
+}
+
+static void wrong_configurations_are_refused_with_the_cause(void **state)
+{
+	struct house h;
+	int fd;
+
+	house_open(&h);
+	h.conf.queues = 0;
+	refused(&h, -EINVAL, "expected 1 to 64");
+	h.conf.queues = 65;
+	refused(&h, -EINVAL, "expected 1 to 64");
+	h.conf.queues = 1;
+	h.conf.serial = "123456789012345678901";
+	refused(&h, -EINVAL, "too long");
+	h.conf.serial = NULL;
+	h.conf.socket = NULL;
+	refused(&h, -EINVAL, "neither a socket path nor a descriptor");
+	h.conf.socket = h.socket;
+	fd = open(h.socket, O_CREAT | O_RDWR, 0600);
+	close(fd);
+	refused(&h, -EEXIST, "is not a socket");
+	unlink(h.socket);
+	h.conf.store = "uring:/nonexistent";
+	refused(&h, -ENOENT, "does not exist");
+	assert_int_equal(access(h.socket, F_OK), -1);
+	h.conf.store = h.store;
+	house_serve(&h);
+	h.conf.store = "null:1G";
+	refused(&h, -EADDRINUSE, h.socket);
+	h.conf.store = h.store;
+	refused(&h, -EBUSY, "is locked");
+	house_close(&h);
+}
+
+static void the_image_is_free_when_the_device_has_gone(void **state)
+{
+	struct house h;
+
+	house_open(&h);
+	for (int i = 0; i < 3; i++) {
+		house_serve(&h);
+		house_connect(&h);
+		check_random(&h, 10);
+		unlink(h.image);
+		assert_int_equal(blk_close(&h.drv), 0);
+		house_remove_device(&h);
+		close(open(h.image, O_RDWR | O_CREAT, 0600));
+		assert_int_equal(truncate(h.image, SIZE), 0);
+	}
+	house_close(&h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(data_survives_on_split_rings),
+		cmocka_unit_test(data_survives_on_packed_rings),
+		cmocka_unit_test(data_survives_in_registered_buffers),
+		cmocka_unit_test(data_survives_in_memory),
+		cmocka_unit_test(many_requests_are_in_flight_at_once),
+		cmocka_unit_test(the_configuration_space_describes_the_disk),
+		cmocka_unit_test(a_read_only_disk_says_so),
+		cmocka_unit_test(the_driver_chooses_the_cache_mode),
+		cmocka_unit_test(a_driver_that_cannot_flush_gets_write_through),
+		cmocka_unit_test(a_resize_is_announced),
+		cmocka_unit_test(a_device_goes_with_requests_in_flight),
+		cmocka_unit_test(a_front_end_that_vanishes_leaves_the_device_for_the_next),
+		cmocka_unit_test(wrong_configurations_are_refused_with_the_cause),
+		cmocka_unit_test(the_image_is_free_when_the_device_has_gone),
+	};
+
+	return cmocka_run_group_tests_name("vblk", tests, NULL, NULL);
+}
