@@ -97,6 +97,8 @@ struct vu_ring {
 	bool running;
 	/* It could not be started for a reason of ours. Until it is stopped. */
 	bool failed;
+	/* Not running, or about to stop, for want of memory only. */
+	bool suspended;
 };
 
 /* A region, and which file it is, to know it again. */
@@ -191,14 +193,17 @@ static inline bool vu_op_in_progress(const struct vu_dev *dev)
 void vu_ring_init(struct vu_dev *dev, unsigned int index);
 /* Post a SYNC to every running ring; the caller waits. */
 void vu_rings_sync(struct vu_dev *dev);
+/* The same for other memory; a ring that is not in it is suspended. */
+void vu_rings_switch_memory(struct vu_dev *dev);
+/* Post a START to every suspended ring that is in memory; the caller waits. */
+void vu_rings_resume(struct vu_dev *dev);
 /* Post a STOP to every running ring; the caller waits. */
 void vu_rings_stop(struct vu_dev *dev);
 /* All rings are stopped: forget what the front-end said about them, but the
  * error descriptors if keep_err. */
 void vu_rings_reset(struct vu_dev *dev, bool keep_err);
-/* What the ring's loop is to use: 0, or -EINVAL and areas of NULL if they are
- * not in memory as they should be (logged). */
-int vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf);
+/* What the ring's loop is to use: NULL, or why its areas cannot be used. */
+const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf);
 /* The answers to START and STOP. */
 void vu_ring_started(struct vu_ring *vr, int error);
 void vu_ring_stopped(struct vu_ring *vr);

@@ -72,6 +72,11 @@ static struct gmem *snapshot(struct vu_dev *dev, const struct vu_region *list, u
 	return gm;
 }
 
+static int rings_resumed(struct vu_dev *dev)
+{
+	return dev->op.error ? VU_FAILED : VU_DONE;
+}
+
 /* No ring uses the old snapshot any more. */
 static int memory_switched(struct vu_dev *dev)
 {
@@ -84,7 +89,8 @@ static int memory_switched(struct vu_dev *dev)
 		if (!is_listed(dev->regions, dev->nr_regions, old[i].r))
 			removed(dev, old[i].r);
 	put_list(old, nr);
-	return VU_DONE;
+	vu_rings_resume(dev);
+	return vu_op_wait(dev, rings_resumed);
 }
 
 /* Make list the device's memory. Takes list and its references. */
@@ -108,7 +114,7 @@ static int switch_memory(struct vu_dev *dev, struct vu_region *list, unsigned in
 	dev->gm = gm;
 	dev->regions = list;
 	dev->nr_regions = nr;
-	vu_rings_sync(dev);
+	vu_rings_switch_memory(dev);
 	return vu_op_wait(dev, memory_switched);
 }
 

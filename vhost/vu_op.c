@@ -52,10 +52,13 @@ void vu_op_post(struct vu_ring *vr, int kind)
 	struct loop_ring_op *rop = &vr->op;
 
 	*rop = (struct loop_ring_op){ .vq = &vr->vq, .kind = kind, .done = answered };
-	/* A ring whose areas are in no region any more breaks by a conf without
-	 * them, which was logged. */
-	if (kind == LOOP_RING_SYNC)
-		(void)vu_ring_conf(vr, &rop->conf);
+	if (kind == LOOP_RING_SYNC) {
+		const char *why = vu_ring_conf(vr, &rop->conf);
+
+		/* Memory only changes by vu_rings_switch_memory(). */
+		assert(!why);
+		(void)why;
+	}
 	vr->dev->op.outstanding++;
 	loop_ring_post(vr->vq.loop, rop);
 }

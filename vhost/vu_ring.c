@@ -12,11 +12,18 @@
  * must be known before the addresses, which are checked against them, and are
  * checked again at the start: both may have changed.
  *
+ * stopped --(all is said)--> running --(GET_VRING_BASE, reset)--> stopped
+ *                             |   ^
+ *               memory removed|   |memory back
+ *                             v   |
+ *                           suspended --(GET_VRING_BASE, reset)--> stopped
+ *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/cpu.h"
@@ -41,25 +48,25 @@ static struct vu_ring *ring_of_u64(struct vu_dev *dev, const struct vu_msg *msg)
 
 /* --- addresses -------------------------------------------------------------- */
 
-/* The pointer for one area of a ring, whole and aligned, or NULL. */
-static void *area(const struct vu_ring *vr, const char *what, uint64_t addr, uint64_t len,
-		  uint64_t align)
+/* The pointer for one area of a ring, whole and aligned, or NULL and *why. */
+static void *area(const struct vu_ring *vr, uint64_t addr, uint64_t len, uint64_t align,
+		  const char **why)
 {
 	void *p = gmem_uva_ptr(vr->dev->gm, uva(addr), len);
 
 	/* The pointer too: a region may be mapped at an odd offset. */
 	if (p && !(addr % align) && !((uintptr_t)p % align))
 		return p;
-	log_limited(LOG_LEVEL_WARNING, "%s: %s area of %llu bytes at 0x%llx is %s", vr->name, what,
-		    (unsigned long long)len, (unsigned long long)addr,
-		    p ? "not aligned" : "not in one memory region");
+	*why = p ? "an area is not aligned" : "an area is not in one memory region";
 	return NULL;
 }
 
-int vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
+const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 {
 	const struct vu_dev *dev = vr->dev;
+	const struct vu_vring_addr *a = &vr->addr;
 	bool packed = is_packed(dev);
+	const char *why = NULL;
 
 	*conf = (struct virtq_conf){
 		.gm = dev->gm,
@@ -73,15 +80,23 @@ int vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 		.enabled = vr->enabled,
 	};
 	/* VIRTIO 1.3, "Split Virtqueues" and "Packed Virtqueues": alignment. */
-	conf->desc = area(vr, "descriptor", vr->addr.desc, virtq_desc_len(packed, vr->size), 16);
-	conf->driver = area(vr, "driver", vr->addr.avail, virtq_driver_len(packed, vr->size),
-			    packed ? 4 : 2);
-	conf->device = area(vr, "device", vr->addr.used, virtq_device_len(packed, vr->size), 4);
-	if (conf->desc && conf->driver && conf->device)
+	conf->desc = area(vr, a->desc, virtq_desc_len(packed, vr->size), 16, &why);
+	conf->driver = area(vr, a->avail, virtq_driver_len(packed, vr->size), packed ? 4 : 2, &why);
+	conf->device = area(vr, a->used, virtq_device_len(packed, vr->size), 4, &why);
+	return why;
+}
+
+/* The same for a request that needs it: -EINVAL, logged, if it cannot be. */
+static int check_conf(const struct vu_ring *vr, struct virtq_conf *conf)
+{
+	const char *why = vu_ring_conf(vr, conf);
+
+	if (!why)
 		return 0;
-	conf->desc = NULL;
-	conf->driver = NULL;
-	conf->device = NULL;
+	log_limited(LOG_LEVEL_WARNING,
+		    "%s: %s (size %u, descriptors 0x%llx, driver 0x%llx, device 0x%llx)", vr->name,
+		    why, vr->size, (unsigned long long)vr->addr.desc,
+		    (unsigned long long)vr->addr.avail, (unsigned long long)vr->addr.used);
 	return -EINVAL;
 }
 
@@ -137,6 +152,7 @@ static void ring_release(struct vu_ring *vr)
 void vu_ring_started(struct vu_ring *vr, int error)
 {
 	if (error) {
+		vr->failed = true;
 		ring_release(vr);
 		return;
 	}
@@ -163,6 +179,7 @@ static int start_answered(struct vu_dev *dev)
 		return ring_fail(vr, "cannot be put on its loop", err);
 	log_limited(LOG_LEVEL_WARNING, "%s: kick descriptor cannot be watched: %s", vr->name,
 		    strerror(-err));
+	vr->failed = false;
 	vr->has_kick = false;
 	fd_replace(&vr->kick_fd, -1);
 	return err;
@@ -192,22 +209,20 @@ static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 	return VU_DONE;
 }
 
-static int ring_start(struct vu_ring *vr)
+/* Set the ring up and post its start; VU_DONE if that is under way. */
+static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
 {
 	struct vu_dev *dev = vr->dev;
-	struct virtq_conf conf;
 	int ret;
 
 	vr->failed = false;
-	ret = vu_ring_conf(vr, &conf);
-	if (ret < 0)
-		return ret;
+	vr->suspended = false;
 	if (!dev->nr_running && dev->ops->activate) {
 		ret = dev->ops->activate(dev);
 		if (ret < 0)
 			return ring_fail(vr, "the device cannot start", ret);
 	}
-	ret = ring_setup(vr, &conf);
+	ret = ring_setup(vr, conf);
 	if (ret != VU_DONE) {
 		if (!dev->nr_running && dev->ops->deactivate)
 			dev->ops->deactivate(dev);
@@ -215,15 +230,32 @@ static int ring_start(struct vu_ring *vr)
 	}
 	vr->running = true;
 	dev->nr_running++;
-	dev->op.ring = vr;
 	vu_op_post(vr, LOOP_RING_START);
-	return vu_op_wait(dev, start_answered);
+	return VU_DONE;
+}
+
+static int ring_start(struct vu_ring *vr)
+{
+	struct virtq_conf conf;
+	int ret;
+
+	ret = check_conf(vr, &conf);
+	if (ret < 0)
+		return ret;
+	vr->dev->op.ring = vr;
+	ret = ring_begin(vr, &conf);
+	return ret == VU_DONE ? vu_op_wait(vr->dev, start_answered) : ret;
 }
 
 /* Start the ring if nothing is missing any more. */
 static int ring_try_start(struct vu_ring *vr)
 {
+	struct virtq_conf conf;
+
 	if (vr->running || !vr->size || !vr->has_addr || !vr->has_kick)
+		return VU_DONE;
+	/* Its addresses were right once; vu_rings_resume() looks again. */
+	if (vr->suspended && vu_ring_conf(vr, &conf))
 		return VU_DONE;
 	return ring_start(vr);
 }
@@ -249,6 +281,43 @@ void vu_rings_sync(struct vu_dev *dev)
 			vu_op_post(&dev->rings[i], LOOP_RING_SYNC);
 }
 
+/*
+ * QEMU replaces a region by removing it and adding it again with another size,
+ * while its rings run. A ring that has lost its memory is suspended: stopped,
+ * with its position kept, until a change brings the memory back.
+ */
+void vu_rings_switch_memory(struct vu_dev *dev)
+{
+	struct virtq_conf conf;
+
+	for (unsigned int i = 0; i < dev->queues; i++) {
+		struct vu_ring *vr = &dev->rings[i];
+
+		if (!vr->running)
+			continue;
+		vr->suspended = vu_ring_conf(vr, &conf);
+		if (vr->suspended)
+			log_limited(LOG_LEVEL_INFO, "%s: suspended, its memory was removed",
+				    vr->name);
+		vu_op_post(vr, vr->suspended ? LOOP_RING_STOP : LOOP_RING_SYNC);
+	}
+}
+
+void vu_rings_resume(struct vu_dev *dev)
+{
+	struct virtq_conf conf;
+
+	for (unsigned int i = 0; i < dev->queues; i++) {
+		struct vu_ring *vr = &dev->rings[i];
+
+		if (!vr->suspended || vu_ring_conf(vr, &conf))
+			continue;
+		log_limited(LOG_LEVEL_INFO, "%s: resumed, its memory is back", vr->name);
+		if (ring_begin(vr, &conf) < 0)
+			vr->failed = true;
+	}
+}
+
 void vu_rings_stop(struct vu_dev *dev)
 {
 	for (unsigned int i = 0; i < dev->queues; i++)
@@ -268,6 +337,7 @@ void vu_rings_reset(struct vu_dev *dev, bool keep_err)
 		vr->has_kick = false;
 		vr->enabled = false;
 		vr->failed = false;
+		vr->suspended = false;
 		fd_replace(&vr->kick_fd, -1);
 		fd_replace(&vr->call_fd, -1);
 		if (!keep_err)
@@ -355,7 +425,7 @@ int vu_set_vring_addr(struct vu_dev *dev, struct vu_msg *msg)
 		return ret;
 	old = vr->addr;
 	vr->addr = addr;
-	ret = vu_ring_conf(vr, &conf);
+	ret = check_conf(vr, &conf);
 	if (ret < 0) {
 		vr->addr = old;
 		return ret;
@@ -389,6 +459,7 @@ static int base_ready(struct vu_dev *dev)
 	/* Both are sent anew before the ring starts again. */
 	vr->has_kick = false;
 	vr->failed = false;
+	vr->suspended = false;
 	fd_replace(&vr->kick_fd, -1);
 	fd_replace(&vr->call_fd, -1);
 	msg->payload.state = (struct vu_vring_state){ .index = vr->index, .num = vr->base };
@@ -406,12 +477,33 @@ int vu_get_vring_base(struct vu_dev *dev, struct vu_msg *msg)
 	return vu_op_wait(dev, base_ready);
 }
 
+/*
+ * Loops write to and wait for the descriptors of a front-end, and must not
+ * block: neither on a full pipe or an eventfd at its limit, nor on a file
+ * system that the front-end itself serves. So they are eventfds (whose inode
+ * has no type), pipes or sockets, and do not block. 0 or -EINVAL, logged.
+ */
+static int check_notifier(const struct vu_ring *vr, int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct stat st;
+
+	if (flags < 0 || fstat(fd, &st) < 0 ||
+	    (st.st_mode & S_IFMT && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) ||
+	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+		log_limited(LOG_LEVEL_WARNING, "%s: not a descriptor for notifications", vr->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* The descriptor of KICK, CALL or ERR: 0 and *fd (the caller's; -1 if the
  * front-end said that there is none). */
 static int ring_fd(struct vu_dev *dev, struct vu_msg *msg, int *fd)
 {
 	const struct vu_ring *vr = ring_of_u64(dev, msg);
 	uint64_t v = msg->payload.u64;
+	int ret;
 
 	if (v & ~(uint64_t)(VHOST_USER_VRING_INDEX_MASK | VHOST_USER_VRING_NOFD) ||
 	    !(v & VHOST_USER_VRING_NOFD) != (msg->nr_fds == 1)) {
@@ -421,23 +513,10 @@ static int ring_fd(struct vu_dev *dev, struct vu_msg *msg, int *fd)
 		return -EPROTO;
 	}
 	*fd = vu_msg_take_fd(msg, 0);
-	return 0;
-}
-
-/*
- * A notification must not block a loop: a pipe may be full, an eventfd at its
- * limit. 0, or -errno if fd is not of the kind that can be made so.
- */
-static int set_nonblocking(int fd)
-{
-	int flags;
-
-	if (fd < 0)
-		return 0;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return -errno;
-	return 0;
+	ret = *fd < 0 ? 0 : check_notifier(vr, *fd);
+	if (ret < 0)
+		fd_replace(fd, -1);
+	return ret;
 }
 
 static int synced(struct vu_dev *dev)
@@ -497,11 +576,6 @@ int vu_set_vring_call(struct vu_dev *dev, struct vu_msg *msg)
 
 	if (ret < 0)
 		return ret;
-	ret = set_nonblocking(fd);
-	if (ret < 0) {
-		fd_replace(&fd, -1);
-		return ret;
-	}
 	return switch_fd(vr, &vr->call_fd, fd, call_switched);
 }
 
@@ -512,11 +586,6 @@ int vu_set_vring_err(struct vu_dev *dev, struct vu_msg *msg)
 
 	if (ret < 0)
 		return ret;
-	ret = set_nonblocking(fd);
-	if (ret < 0) {
-		fd_replace(&fd, -1);
-		return ret;
-	}
 	return switch_fd(vr, &vr->err_fd, fd, synced);
 }
 

@@ -77,6 +77,8 @@ static const char *ring_state(const struct vu_ring *vr)
 {
 	if (vr->failed || (vr->running && read_once(&vr->vq.broken)))
 		return "broken";
+	if (vr->suspended)
+		return "suspended";
 	return vr->running ? "started" : "stopped";
 }
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -342,19 +343,50 @@ static void a_ring_that_cannot_be_set_up_breaks_alone(void **state)
 	memset(&kd->hooks, 0, sizeof(kd->hooks));
 }
 
+/* A file may be served by the front-end itself, and block who touches it. */
+static void descriptors_that_are_files_are_refused(void **state)
+{
+	static const uint32_t requests[] = { FE_SET_VRING_KICK, FE_SET_VRING_CALL,
+					     FE_SET_VRING_ERR };
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	int file = memfd_create("kick", MFD_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	place_ring(kit, kd, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+		assert_int_equal(fe_vring_fd(&kd->fe, requests[i], 0, file), -EREMOTEIO);
+		assert_int_equal(fe_vring_fd(&kd->fe, requests[i], 0, null), -EREMOTEIO);
+	}
+	assert_int_equal(drv_start(&kd->ring), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+		assert_int_equal(fe_vring_fd(&kd->fe, requests[i], 0, file), -EREMOTEIO);
+	close(file);
+	close(null);
+	kit_serve(kit, kd);
+}
+
+/* An epoll set that contains itself through the loop's cannot be watched. */
 static void a_kick_descriptor_that_cannot_be_watched_is_refused(void **state)
 {
+	struct epoll_event event = { .events = EPOLLIN };
 	struct kit *kit = *state;
 	struct kit_dev *kd = &kit->victim;
 	struct fe_vring_addr addr;
-	int fd = memfd_create("kick", MFD_CLOEXEC);
+	int set[6];
 
 	place_ring(kit, kd, 0);
 	addr = addresses(kd);
+	/* Deeper than the kernel allows. */
+	for (size_t i = 0; i < ARRAY_SIZE(set); i++) {
+		set[i] = epoll_create1(EPOLL_CLOEXEC);
+		if (i)
+			epoll_ctl(set[i], EPOLL_CTL_ADD, set[i - 1], &event);
+	}
 	assert_int_equal(fe_vring_num(&kd->fe, 0, KIT_RING_SIZE), 0);
 	assert_int_equal(said_of(kd, &addr), 0);
-	assert_int_equal(fe_vring_fd(&kd->fe, FE_SET_VRING_KICK, 0, fd), -EREMOTEIO);
-	close(fd);
+	assert_int_equal(fe_vring_fd(&kd->fe, FE_SET_VRING_KICK, 0, set[4]), -EREMOTEIO);
+	for (size_t i = 0; i < ARRAY_SIZE(set); i++)
+		close(set[i]);
 	assert_true(kit_ring_is(kd, "stopped"));
 	assert_int_equal(kd->hooks.setup, kd->hooks.release);
 	assert_int_equal(drv_start(&kd->ring), 0);
@@ -469,6 +501,7 @@ int main(void)
 		TEST(reset_waits_and_keeps_the_memory),
 		TEST(hooks_come_with_the_first_and_the_last_ring),
 		TEST(a_ring_that_cannot_be_set_up_breaks_alone),
+		TEST(descriptors_that_are_files_are_refused),
 		TEST(a_kick_descriptor_that_cannot_be_watched_is_refused),
 		TEST(a_late_call_descriptor_is_signalled),
 		TEST(a_full_call_descriptor_blocks_nobody),
