@@ -255,9 +255,11 @@ void loop_ring_post(struct loop *loop, struct loop_ring_op *op)
 	op->error = 0;
 	op->answer.run = op_answered;
 	op->work.run = op_run;
-	op->vq->loop = loop;
-	if (op->kind == LOOP_RING_START)
+	if (op->kind == LOOP_RING_START) {
+		/* Later the loop's own: it reads it with each completion. */
+		op->vq->loop = loop;
 		loop->nr_placed++;
+	}
 	loop_post(loop, &op->work);
 }
 
