@@ -225,6 +225,7 @@ static int blk_vq_setup(struct vu_dev *dev, struct virtq *vq, unsigned int index
 	if (ret < 0)
 		goto err_ring;
 	vblk_ring_init(ring);
+	ring->stats = blk->stopped_stats[index];
 	vq->priv = ring;
 	blk->ring[index] = ring;
 	return 0;
@@ -238,6 +239,7 @@ static void blk_vq_release(struct vu_dev *dev, struct virtq *vq, unsigned int in
 {
 	struct vblk *blk = vu_dev_priv(dev);
 
+	blk->stopped_stats[index] = blk->ring[index]->stats;
 	ring_destroy(blk->ring[index]);
 	blk->ring[index] = NULL;
 	vq->priv = NULL;
@@ -496,11 +498,9 @@ int vblk_resize(struct vblk *blk, uint64_t size, char *err)
 	return 0;
 }
 
-/* What the device type counts per ring; zeroes for a ring that is stopped. */
-static json_t *ring_counters(const struct vblk_ring *ring)
+/* What the device type counts per ring. */
+static json_t *ring_counters(const struct vblk_stats *s)
 {
-	static const struct vblk_stats none;
-	const struct vblk_stats *s = ring ? &ring->stats : &none;
 	uint64_t requests = 0;
 
 	for (unsigned int op = 0; op < STORE_OP_CNT; op++)
@@ -546,7 +546,8 @@ json_t *vblk_status(struct vblk *blk)
 	json_decref(dev);
 	rings = json_object_get(o, "rings");
 	for (unsigned int i = 0; i < blk->queues; i++) {
-		counters = ring_counters(blk->ring[i]);
+		counters =
+			ring_counters(blk->ring[i] ? &blk->ring[i]->stats : &blk->stopped_stats[i]);
 		json_object_update(json_array_get(rings, i), counters);
 		json_decref(counters);
 	}

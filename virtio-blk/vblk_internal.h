@@ -70,6 +70,8 @@ struct vblk {
 	char *name, *socket;
 	char serial[VIRTIO_BLK_ID_BYTES]; /* padded with NUL */
 	struct vblk_ring *ring[VBLK_QUEUES_MAX];
+	/* Of stopped rings: counters go on when the guest comes back. */
+	struct vblk_stats stopped_stats[VBLK_QUEUES_MAX];
 	void (*gone)(void *opaque);
 	void *opaque;
 };
