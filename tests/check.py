@@ -19,7 +19,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -38,7 +37,7 @@ BUILDS = {
     "asan": ("gcc", ["-Db_sanitize=address,undefined"]),
     # clang, because gcc's does not know the fences of the rings at all.
     "tsan": ("clang", ["-Db_sanitize=thread", "-Db_lundef=false"]),
-    "fuzz": ("clang", ["-Db_sanitize=address,undefined", "-Db_lundef=false"]),
+    "fuzz": ("clang", ["-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false"]),
 }
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
@@ -134,13 +133,16 @@ def unit_stage(name):
 
 
 def fuzz_one(target):
-    """One fuzz target for a while, from the seeds and findings in the tree."""
+    """One fuzz target for a while, from the seeds in the tree and from what earlier
+    runs of this build have found to be new."""
     seeds = ROOT / "tests/fuzz/corpus" / target.name
-    with tempfile.TemporaryDirectory(prefix="ringbolt-fuzz.") as corpus:
-        argv = [target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048",
-                "-print_final_stats=1", f"-artifact_prefix={LOGS}/{target.name}-", corpus]
-        return run_logged(f"fuzz-{target.name}", argv + ([seeds] if seeds.is_dir() else []),
-                          **SANITIZERS)
+    corpus = build_dir("fuzz") / "corpus" / target.name
+    corpus.mkdir(parents=True, exist_ok=True)
+    argv = [target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048",
+            "-max_len=2048", "-print_final_stats=1",
+            f"-artifact_prefix={LOGS}/{target.name}-", corpus]
+    return run_logged(f"fuzz-{target.name}", argv + ([seeds] if seeds.is_dir() else []),
+                      limit=FUZZ_SECONDS + 600, **SANITIZERS)
 
 
 def fuzz_stage(name):
