@@ -10,11 +10,20 @@ import pytest
 MIB = 1 << 20
 
 
-def migrate(source, target, path):
-    source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 32, "downtime-limit": 2000})
-    source.qmp("migrate-set-capabilities", capabilities=[
-        {"capability": "events", "state": True}, {"capability": "auto-converge", "state": True}])
+def migrate(source, target, disk, path):
+    """First without an end in reach, until all memory was sent once and the
+    device has written much of it since: only the dirty log tells QEMU to send
+    those pages again. Then with all the time it wants for the last part."""
+    source.qmp("migrate-set-parameters",
+               **{"max-bandwidth": 64 * MIB, "downtime-limit": 1})
+    source.qmp("migrate-set-capabilities",
+               capabilities=[{"capability": "events", "state": True}])
     source.qmp("migrate", uri=f"unix:{path}")
+    guest.wait_until(lambda: source.qmp("query-migrate").get("ram", {})
+                     .get("dirty-sync-count", 0) >= 2, 60, "a first round of all memory")
+    source.wait_io(disk, 1000)
+    assert source.qmp("query-migrate")["status"] == "active"
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 32, "downtime-limit": 5000})
 
     def ended():
         info = source.qmp("query-migrate")
@@ -43,7 +52,7 @@ def test_guest_migrates_while_it_writes(workdir, initrd, qemu10, packed):
         source.wait_io(named)
         guest.wait_until(lambda: target.qmp("query-status")["status"] == "inmigrate", 20,
                          "the target to wait for the guest")
-        info = migrate(source, target, workdir / "migration")
+        info = migrate(source, target, named, workdir / "migration")
         print(f"downtime {info.get('downtime')} ms, {info['ram']['dirty-sync-count']} rounds")
         assert source.qmp("query-status")["status"] == "postmigrate"
         source.qmp("quit")
