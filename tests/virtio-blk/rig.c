@@ -16,7 +16,8 @@
 #include "core/log.h"
 
 /* Turns before a request is given up; each waits a little if nothing happened. */
-#define TURNS_MAX 20000
+/* Only a hang takes as many: a turn that polls a slow disk does not sleep. */
+#define TURNS_MAX 20000000
 
 void rig_init(struct rig *r)
 {
