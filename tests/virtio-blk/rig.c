@@ -15,8 +15,8 @@
 
 #include "core/log.h"
 
-/* Turns before a request is given up; each waits a little if nothing happened. */
-/* Only a hang takes as many: a turn that polls a slow disk does not sleep. */
+/* Turns before a request is given up. Only a hang takes as many: a turn waits a
+ * little if nothing happened, but not one that polls a slow disk. */
 #define TURNS_MAX 20000000
 
 void rig_init(struct rig *r)
