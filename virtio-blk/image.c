@@ -13,12 +13,14 @@
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "core/fd.h"
@@ -195,6 +197,22 @@ static int open_file(const char *path, int flags, char *err, bool read_only)
 	return fd;
 }
 
+/*
+ * io_uring hands requests of a file that does not promise to answer at once to
+ * a worker thread, which costs more than the request if its data are in memory.
+ * O_NONBLOCK is taken as that promise; what cannot be kept is still handed over.
+ * Not for other file systems: a slow one would hold up the loop.
+ */
+static void answer_at_once(int fd)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
+		return;
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		log_warn("file in memory: O_NONBLOCK: %s", strerror(errno));
+}
+
 /* With O_DIRECT. 0, -EINVAL if that is not to be had, else the error is told. */
 static int open_direct(struct image *im, const char *path, int flags, const struct store_conf *conf,
 		       char *err)
@@ -266,6 +284,8 @@ int image_open(const struct store_conf *conf, const char *path, struct image *im
 	if (ret < 0)
 		goto err_close;
 	im->is_block = S_ISBLK(st.st_mode);
+	if (!im->is_block)
+		answer_at_once(im->fd);
 	find_block_sizes(im, conf);
 	ret = image_size(im->fd, path, im->block_size, &im->size, err);
 	if (ret < 0)
