@@ -18,7 +18,7 @@
 #include "core/evloop.h"
 #include "core/log.h"
 #include "tests/frontend/blkdrv.h"
-#include "vhost/loop.h"
+#include "vhost/vhost.h"
 #include "virtio-blk/vblk.h"
 
 #define SIZE (8u << 20)
