@@ -197,6 +197,13 @@ static int open_file(const char *path, int flags, char *err, bool read_only)
 	return fd;
 }
 
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 /*
  * io_uring hands requests of a file that does not promise to answer at once to
  * a worker thread, which costs more than the request if its data are in memory.
@@ -205,10 +212,6 @@ static int open_file(const char *path, int flags, char *err, bool read_only)
  */
 static void answer_at_once(int fd)
 {
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0 || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
-		return;
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 		log_warn("file in memory: O_NONBLOCK: %s", strerror(errno));
 }
@@ -284,7 +287,8 @@ int image_open(const struct store_conf *conf, const char *path, struct image *im
 	if (ret < 0)
 		goto err_close;
 	im->is_block = S_ISBLK(st.st_mode);
-	if (!im->is_block)
+	im->in_memory = !im->is_block && is_in_memory(im->fd);
+	if (im->in_memory)
 		answer_at_once(im->fd);
 	find_block_sizes(im, conf);
 	ret = image_size(im->fd, path, im->block_size, &im->size, err);

@@ -12,6 +12,7 @@
 struct image {
 	int fd;
 	bool is_block;
+	bool in_memory; /* on tmpfs: nothing to wait for, nothing to make durable */
 	bool direct; /* opened with O_DIRECT */
 	uint32_t mem_align, len_align; /* powers of two: what O_DIRECT asks for */
 	uint64_t size;

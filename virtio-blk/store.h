@@ -62,6 +62,7 @@ struct store_req {
 	uint8_t flags;
 	/* The store's. */
 	uint8_t stage;
+	bool may_wait; /* has to be done by a thread that may */
 	/* Called once on the loop's thread with 0 or -errno, unless store_submit()
 	 * answered at once. */
 	void (*done)(struct store_req *req, int res);

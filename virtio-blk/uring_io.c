@@ -239,6 +239,8 @@ void uring_io_prep(struct store_req *req, struct io_uring_sqe *sqe)
 				    req->offset + req->moved);
 		break;
 	}
+	if (unlikely(req->may_wait))
+		sqe->flags |= IOSQE_ASYNC;
 	if (likely(at->slot >= 0)) {
 		sqe->fd = at->slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
@@ -429,6 +431,7 @@ void uring_io_complete(struct store_req *req, int res)
 		return;
 	}
 	if (res == -EINTR || res == -EAGAIN) {
+		req->may_wait = res == -EAGAIN;
 		queue_later(req);
 		return;
 	}
@@ -548,6 +551,7 @@ int uring_io_submit(struct store_chan *chan, struct store_req *req)
 	struct uring_chan *c = container_of(chan, struct uring_chan, chan);
 
 	req->via = c->data->ordinary;
+	req->may_wait = false;
 	if (c->st->no_sync)
 		req->flags &= (uint8_t)~STORE_REQ_FUA;
 	switch ((enum store_op)req->op) {
