@@ -51,7 +51,10 @@ void uring_queue(struct uring *u, struct store_req *req)
 	if (likely(u->source.nr_pending < u->pending_max))
 		sqe = get_sqe(u);
 	if (unlikely(!sqe)) {
-		uring_queue_later(u, req);
+		if (u->dead)
+			uring_io_complete(req, -EIO);
+		else
+			uring_queue_later(u, req);
 		return;
 	}
 	uring_io_prep(req, sqe);
@@ -242,14 +245,19 @@ static void enable_run(struct loop_work *w)
 	ret = io_uring_register((unsigned int)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
 				0);
 	if (ret < 0)
-		log_err("io_uring of loop%u: cannot be enabled: %s", loop_index(u->loop),
-			strerror(-ret));
+		goto err_dead;
 	/* Spares the kernel a descriptor look-up with each system call. */
 	io_uring_register_ring_fd(&u->ring);
 	ret = loop_source_add(u->loop, &u->source);
 	if (ret < 0)
-		log_err("io_uring of loop%u: cannot be watched: %s", loop_index(u->loop),
-			strerror(-ret));
+		goto err_dead;
+	u->added = true;
+	return;
+
+err_dead:
+	log_err("io_uring of loop%u: cannot be used: %s", loop_index(u->loop), strerror(-ret));
+	u->dead = true;
+	u->pending_max = 0;
 }
 
 static void quit_done(struct ev_work *w)
@@ -272,7 +280,8 @@ static void quit_run(struct loop_work *w)
 	struct uring *u = container_of(w, struct uring, quit);
 
 	assert(!u->source.nr_pending && !u->backlog && !u->chunk_wait);
-	loop_source_del(u->loop, &u->source);
+	if (u->added)
+		loop_source_del(u->loop, &u->source);
 	if (u->ring.enter_ring_fd != u->ring.ring_fd)
 		io_uring_unregister_ring_fd(&u->ring);
 	ev_post(u->ev, &u->quit_done);

@@ -46,6 +46,8 @@ struct uring {
 	unsigned int pending_max; /* room in the completion queue */
 	bool deferred; /* completions wait until asked for: IORING_SQ_TASKRUN tells */
 	bool armed; /* source.fd is signalled */
+	bool added; /* source is the loop's */
+	bool dead; /* could not be brought up on its loop: all requests are errors */
 	struct store_req *backlog, **backlog_last; /* no room for them yet */
 	uint8_t *chunk_base;
 	uint8_t chunk_free[URING_CHUNKS];

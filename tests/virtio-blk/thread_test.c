@@ -39,20 +39,26 @@ static void pump(void *opaque)
 	evloop_run_once(((struct house *)opaque)->ev, 0);
 }
 
-static void add_device(struct house *h, struct device *d, const char *dir, bool fixed, int mode)
+/* What the rings' devices have in common. */
+struct kind {
+	const char *dir;
+	bool fixed, sqpoll;
+};
+
+static void add_device(struct house *h, struct device *d, const struct kind *kind, bool packed)
 {
 	struct vblk_conf conf;
 	char err[VBLK_ERR_LEN];
 	const struct blk_conf drv = { .path = d->socket,
 				      .queues = 1,
 				      .queue_size = 64,
-				      .packed = mode & 1,
+				      .packed = packed,
 				      .event_idx = true,
 				      .pump = pump,
 				      .pump_opaque = h };
 	int fd;
 
-	snprintf(d->image, sizeof(d->image), "%s/ringbolt-thread-XXXXXX", dir);
+	snprintf(d->image, sizeof(d->image), "%s/ringbolt-thread-XXXXXX", kind->dir);
 	fd = mkstemp(d->image);
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, SIZE), 0);
@@ -66,7 +72,8 @@ static void add_device(struct house *h, struct device *d, const char *dir, bool 
 	vblk_conf_init(&conf);
 	conf.socket = d->socket;
 	conf.store = d->store;
-	conf.fixed_buffers = fixed;
+	conf.fixed_buffers = kind->fixed;
+	conf.sqpoll = kind->sqpoll;
 	conf.ev = h->ev;
 	conf.loops = &h->loop;
 	conf.nr_loops = 1;
@@ -79,7 +86,7 @@ static void count_gone(void *opaque)
 	((struct house *)opaque)->nr_gone++;
 }
 
-static void house_open(struct house *h, enum loop_mode mode, const char *dir, bool fixed)
+static void house_open(struct house *h, enum loop_mode mode, const struct kind *kind)
 {
 	struct loop_conf lc = { .mode = mode, .cpu = -1 };
 
@@ -90,7 +97,7 @@ static void house_open(struct house *h, enum loop_mode mode, const char *dir, bo
 	lc.ev = h->ev;
 	assert_int_equal(loop_create(&lc, &h->loop), 0);
 	for (int i = 0; i < NR_DEVICES; i++)
-		add_device(h, &h->dev[i], dir, fixed, i);
+		add_device(h, &h->dev[i], kind, i & 1);
 }
 
 static void house_close(struct house *h)
@@ -149,36 +156,42 @@ static void check_reads(struct house *h)
 	}
 }
 
-static void run(enum loop_mode mode, const char *dir, bool fixed)
+static void run(enum loop_mode mode, struct kind kind)
 {
 	struct house h;
 
-	house_open(&h, mode, dir, fixed);
+	house_open(&h, mode, &kind);
 	check_reads(&h);
 	house_close(&h);
 }
 
 static void a_sleeping_loop_is_woken_by_the_disk(void **state)
 {
-	run(LOOP_INTERRUPT, "/var/tmp", false);
-	run(LOOP_INTERRUPT, "/dev/shm", false);
+	run(LOOP_INTERRUPT, (struct kind){ "/var/tmp" });
+	run(LOOP_INTERRUPT, (struct kind){ "/dev/shm" });
 }
 
 static void an_adaptive_loop_misses_nothing(void **state)
 {
-	run(LOOP_ADAPTIVE, "/var/tmp", false);
-	run(LOOP_ADAPTIVE, "/dev/shm", false);
+	run(LOOP_ADAPTIVE, (struct kind){ "/var/tmp" });
+	run(LOOP_ADAPTIVE, (struct kind){ "/dev/shm" });
 }
 
 static void a_busy_loop_misses_nothing(void **state)
 {
-	run(LOOP_BUSY, "/var/tmp", false);
+	run(LOOP_BUSY, (struct kind){ "/var/tmp" });
 }
 
 static void memory_is_registered_beside_running_requests(void **state)
 {
-	run(LOOP_INTERRUPT, "/var/tmp", true);
-	run(LOOP_ADAPTIVE, "/var/tmp", true);
+	run(LOOP_INTERRUPT, (struct kind){ "/var/tmp", .fixed = true });
+	run(LOOP_ADAPTIVE, (struct kind){ "/var/tmp", .fixed = true });
+}
+
+static void a_kernel_thread_that_submits_is_woken_and_wakes(void **state)
+{
+	run(LOOP_INTERRUPT, (struct kind){ "/var/tmp", .sqpoll = true });
+	run(LOOP_ADAPTIVE, (struct kind){ "/dev/shm", .sqpoll = true });
 }
 
 int main(void)
@@ -188,6 +201,7 @@ int main(void)
 		cmocka_unit_test(an_adaptive_loop_misses_nothing),
 		cmocka_unit_test(a_busy_loop_misses_nothing),
 		cmocka_unit_test(memory_is_registered_beside_running_requests),
+		cmocka_unit_test(a_kernel_thread_that_submits_is_woken_and_wakes),
 	};
 
 	return cmocka_run_group_tests_name("thread", tests, NULL, NULL);
