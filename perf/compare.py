@@ -204,7 +204,9 @@ def collect(opts, sampler, todo):
                     progress.line("out of time")
                     continue
                 tries = []
-                for _ in range(1 + opts.retries):
+                for nr in range(1 + opts.retries):
+                    if nr:
+                        machine.wait_quiet(OTHERS_MAX, opts.seconds * 2)
                     tries.append(sampler.sample(case, who))
                     if "dropped" not in tries[-1] or tries[-1].get("failed"):
                         break
@@ -233,6 +235,11 @@ def by_tag(got, disturbed=False):
                         if (s := counted(t, disturbed)) and s["tag"] in (tag, "any")}
                   for who, rounds in got.items()}
             for tag in tags}
+
+
+def complete(tagged, who):
+    """Every contestant has a sample under one tag at least."""
+    return any(all(samples[w] for w in who) for samples in tagged.values())
 
 
 def pair_ratios(a, b, key=lambda s: s["iops"]):
@@ -271,10 +278,14 @@ def table_section(name, todo, got, out_dir, slug):
     parts, goals = [f"## {name}\n"], []
     indices = [i for i, c in enumerate(todo) if c.table == name]
     tagged = {i: by_tag(got[i]) for i in indices}
-    if not any(tagged.values()):
-        tagged = {i: by_tag(got[i], disturbed=True) for i in indices}
-        parts.append("**The machine was busy: no sample counts, and these are the disturbed "
-                     "ones.** Measure again on a quiet machine.\n")
+    disturbed = [i for i in indices if not complete(tagged[i], todo[i].who)]
+    for i in disturbed:
+        tagged[i] = by_tag(got[i], disturbed=True)
+        todo[i].label += " (disturbed)"
+    if disturbed:
+        parts.append("**The machine was busy:** rows marked as disturbed had no sample that "
+                     "counts for one contestant or more, and show what there was. Measure again "
+                     "on a quiet machine.\n")
     for tag in sorted({t for i in indices for t in tagged[i]}, reverse=True):
         rows, groups, base = [], [], {}
         for i in indices:
@@ -384,6 +395,8 @@ def parse():
                    help="only tables whose name has this word, or \"extras\"; repeatable")
     p.add_argument("--poll", default="adaptive", choices=("busy", "adaptive", "interrupt"),
                    help="of ringbolt-blk (%(default)s)")
+    p.add_argument("--keys", default=Ringbolt.keys, metavar="KEY=VALUE,...",
+                   help="more keys of ringbolt-blk's file stores (%(default)s)")
     o = p.parse_args()
     for key, full, quick in (("rounds", 7, 3), ("seconds", 2.0, 0.5), ("warmup", 0.3, 0.15),
                              ("retries", 1, 1), ("minutes", 20.0, 3.0)):
@@ -419,7 +432,7 @@ def prepare(opts, tmp):
 def main():
     opts = parse()
     Ringbolt.binary = os.path.join(os.path.abspath(opts.build), "apps", "ringbolt-blk")
-    Ringbolt.poll = opts.poll
+    Ringbolt.poll, Ringbolt.keys = opts.poll, opts.keys
     if not os.access(Ringbolt.binary, os.X_OK):
         sys.exit(f"compare.py: --build {opts.build}: no apps/ringbolt-blk in it")
     if (os.cpu_count() or 1) < 2:
@@ -447,7 +460,7 @@ def write_report(opts, todo, got, notes, extra, extra_data):
                               text=True).stdout.partition("\n")[0]
     parts = ["# Side by side\n",
              f"{machine.describe()}; {time.strftime('%Y-%m-%d')}. {version.stdout.strip()}, "
-             f"--poll={opts.poll}; {peer}, one iothread, aio=io_uring. Server on CPU "
+             f"--poll={opts.poll}, {opts.keys} for files; {peer}, one iothread, aio=io_uring. Server on CPU "
              f"{opts.server_cpu}, front-end (vublk-bench) on CPU {opts.bench_cpu}. "
              f"{opts.rounds} rounds of {opts.seconds:g} s a sample, contestants interleaved.\n",
              f"Command: `perf/run {' '.join(sys.argv[3:])}`\n"]

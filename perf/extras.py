@@ -82,6 +82,14 @@ def first_request(opts, sampler, scratch):
     return out
 
 
+def wake_up(opts, sampler):
+    """ns to wake a thread on the server's CPU through an eventfd: no server can
+    answer its first request sooner."""
+    r = sampler.run_tool([sampler.pingpong, "--cpus", f"{opts.bench_cpu},{opts.server_cpu}",
+                          "--ms", "1000", "--wake"])
+    return r["wake_ns"]
+
+
 def measure(opts, sampler, scratch):
     """(markdown, data)."""
     data = {}
@@ -89,7 +97,8 @@ def measure(opts, sampler, scratch):
                     ("resident", lambda: memory(opts, sampler, scratch)),
                     ("idle_1", lambda: idle(opts, sampler, scratch, 1)),
                     ("idle_32", lambda: idle(opts, sampler, scratch, 32)),
-                    ("first_request", lambda: first_request(opts, sampler, scratch))):
+                    ("first_request", lambda: first_request(opts, sampler, scratch)),
+                    ("wake_ns", lambda: wake_up(opts, sampler))):
         try:
             data[key] = fn()
         except (ServerFailed, OSError, TypeError) as e:
@@ -118,5 +127,9 @@ def markdown(opts, data):
         row("first request after 20 ms idle, p50 µs more", "50", "first_request",
             lambda v: report.micro(v[1] - v[0])),
     ]
+    floor = data["wake_ns"]
+    if not isinstance(floor, dict):
+        rows.append(["waking a thread through an eventfd, p50 µs", ""] +
+                    [report.micro(floor)] * len(names))
     return (f"## Start, memory, idle (--poll={opts.poll})\n\n" +
             report.table(["what", "target"] + names, rows) + "\n")

@@ -81,6 +81,17 @@ class Others:
         return max(0.0, (now[1] - self.before[1]) / max(now[0] - self.before[0], 1e-3))
 
 
+def wait_quiet(share, seconds):
+    """Until others use less than share of a core, but not longer than seconds."""
+    end = time.monotonic() + seconds
+    others = Others()
+    while time.monotonic() < end:
+        others.start()
+        time.sleep(0.2)
+        if others.share() < share:
+            return
+
+
 def pingpong(binary, cpus, ms=15):
     """(tag, round trip in ns) of two CPUs."""
     out = subprocess.run([binary, "--cpus", f"{cpus[0]},{cpus[1]}", "--ms", str(ms)],

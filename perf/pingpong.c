@@ -2,7 +2,9 @@
  * pingpong: how far apart are two CPUs? Bounces a cache line between two pinned
  * threads and prints the round trip with a tag, as JSON. On a virtual machine
  * the answer changes with time, and with it every ring between two cores: run
- * by perf/compare.py before and after each sample. Never runs longer than asked.
+ * by perf/compare.py before and after each sample. With --wake: how long does it
+ * take to wake a thread that sleeps on an eventfd, which no server can beat when
+ * it is asked for the first time after idling.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -13,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
 
 #include "core/atomic.h"
 #include "core/base.h"
@@ -34,6 +38,7 @@ static struct {
 	_Alignas(CACHE_LINE) uint64_t ball;
 	_Alignas(CACHE_LINE) bool over;
 	_Alignas(CACHE_LINE) int cpu[2];
+	int bell; /* --wake: eventfd, -1 without */
 } court;
 
 /* Answers every odd value with the next even one. */
@@ -49,6 +54,17 @@ static void *answer(void *arg)
 		else if (read_once(&court.over))
 			return arg;
 	}
+}
+
+/* The same, asleep until the bell rings. */
+static void *answer_awoken(void *arg)
+{
+	eventfd_t n;
+
+	popt_pin("pingpong", court.cpu[1]);
+	while (!eventfd_read(court.bell, &n) && !read_once(&court.over))
+		store_release(&court.ball, load_acquire(&court.ball) + 1);
+	return arg;
 }
 
 static int by_value(const void *a, const void *b)
@@ -84,11 +100,31 @@ static unsigned int play(double hz, double seconds, double *sample)
 	return n;
 }
 
+/* Times from ringing the bell to the answer, after 10 ms of idling each. */
+static unsigned int wake(double hz, double seconds, double *sample)
+{
+	const struct timespec idle = { .tv_nsec = 10000000 };
+	uint64_t end = tsc_now() + (uint64_t)(seconds * hz), start, next;
+	unsigned int n = 0;
+
+	while (n < SAMPLES_MAX && (!n || tsc_now() < end)) {
+		nanosleep(&idle, NULL);
+		next = court.ball + 1;
+		start = tsc_now();
+		eventfd_write(court.bell, 1);
+		while (load_acquire(&court.ball) != next)
+			;
+		sample[n++] = (double)(tsc_now() - start) / hz * 1e9;
+	}
+	return n;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "cpus", required_argument, NULL, 'c' },
 		{ "ms", required_argument, NULL, 'm' },
+		{ "wake", no_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -99,6 +135,7 @@ int main(int argc, char **argv)
 	int opt;
 
 	court.cpu[1] = 1;
+	court.bell = -1;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
@@ -109,8 +146,11 @@ int main(int argc, char **argv)
 		case 'm':
 			seconds = (double)popt_number("--ms", optarg, 1, 10000) / 1000;
 			break;
+		case 'w':
+			court.bell = eventfd(0, EFD_CLOEXEC);
+			break;
 		case 'h':
-			puts("Usage: pingpong [--cpus A,B] [--ms N]\n"
+			puts("Usage: pingpong [--cpus A,B] [--ms N] [--wake]\n"
 			     "Round trip of a cache line between two CPUs, JSON on stdout.");
 			return 0;
 		default:
@@ -118,15 +158,23 @@ int main(int argc, char **argv)
 		}
 	}
 	popt_pin("pingpong", court.cpu[0]);
-	if (pthread_create(&other, NULL, answer, NULL)) {
+	if (pthread_create(&other, NULL, court.bell < 0 ? answer : answer_awoken, NULL)) {
 		fputs("pingpong: no thread\n", stderr);
 		return 1;
 	}
 	hz = tsc_hz();
-	n = play(hz, seconds, sample);
+	n = court.bell < 0 ? play(hz, seconds, sample) : wake(hz, seconds, sample);
 	write_once(&court.over, true);
+	if (court.bell >= 0)
+		eventfd_write(court.bell, 1);
 	pthread_join(other, NULL);
 	qsort(sample, n, sizeof(*sample), by_value);
+	if (court.bell >= 0) {
+		printf("{\"tool\": \"pingpong\", \"wake_ns\": %.0f, \"p10\": %.0f, \"p90\": "
+		       "%.0f}\n",
+		       sample[n / 2], sample[n / 10], sample[n * 9 / 10]);
+		return 0;
+	}
 	printf("{\"tool\": \"pingpong\", \"round_trip_ns\": %.1f, \"p10\": %.1f, \"p90\": %.1f, "
 	       "\"tag\": \"%s\"}\n",
 	       sample[n / 2], sample[n / 10], sample[n * 9 / 10], tag(sample[n / 2]));

@@ -96,8 +96,9 @@ class Ringbolt(Server):
     """ringbolt-blk, one poll thread."""
 
     name = "ringbolt-blk"
-    binary = None  # set by the caller
+    binary = None  # these three are set by the caller
     poll = "adaptive"
+    keys = "fixed-buffers=on"
 
     def __init__(self, store, **kw):
         super().__init__(**kw)
@@ -108,7 +109,8 @@ class Ringbolt(Server):
         if kind == "null":
             keys = f"store=null:{what}"
         else:
-            keys = f"store=uring:{what},cache={'none' if direct else 'writeback'},lock=off"
+            keys = f"store=uring:{what},lock=off,{self.keys}"
+            keys += ",cache=none" if direct else ",cache=auto"
         cmd = [self.binary, "--cpus", str(self.cpu), "--poll", self.poll]
         for i, path in enumerate(self.sockets):
             cmd += ["--device", f"name=d{i},socket={path},queues={self.queues},{keys}"]

@@ -122,7 +122,9 @@ static int setup(struct limit *l)
 	struct stat st;
 	int err;
 
-	l->fd = open(l->path, O_CLOEXEC | (pattern_writes(l->pattern) ? O_RDWR : O_RDONLY) |
+	/* O_NONBLOCK: or a file in memory is read by a worker thread of io_uring. */
+	l->fd = open(l->path, O_CLOEXEC | O_NONBLOCK |
+				      (pattern_writes(l->pattern) ? O_RDWR : O_RDONLY) |
 				      (l->direct ? O_DIRECT : 0));
 	if (l->fd < 0 || fstat(l->fd, &st))
 		return -errno;
