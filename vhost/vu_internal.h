@@ -77,6 +77,25 @@ enum vu_result {
 	VU_NOTHING, /* a step that no request waits for */
 };
 
+/*
+ * stopped:    on no loop; starts when the front-end has said all that is needed.
+ * running:    on a loop, from posting its start to the answer to its stop.
+ * suspending: as running, but its stop is posted, because memory that it lies in
+ *             is being removed.
+ * suspended:  on no loop, position kept; starts when its memory is back.
+ * failed:     could not be started for a reason of ours. A new attempt or being
+ *             stopped ends that.
+ * GET_VRING_BASE and every reset lead to stopped from anywhere.
+ */
+enum vu_ring_state {
+	VU_RING_STOPPED,
+	VU_RING_RUNNING,
+	VU_RING_SUSPENDING,
+	VU_RING_SUSPENDED,
+	VU_RING_FAILED,
+	VU_RING_STATE_CNT,
+};
+
 struct vu_ring {
 	_Alignas(CACHE_LINE) struct virtq vq; /* the loop's while running */
 	struct loop_ring_op op;
@@ -93,12 +112,7 @@ struct vu_ring {
 	bool has_kick; /* a descriptor, or that there is none */
 	bool enabled;
 
-	/* On a loop, from posting its start to the answer to its stop. */
-	bool running;
-	/* It could not be started for a reason of ours. Until it is stopped. */
-	bool failed;
-	/* Not running, or about to stop, for want of memory only. */
-	bool suspended;
+	enum vu_ring_state state;
 };
 
 /* A region, and which file it is, to know it again. */
@@ -191,6 +205,13 @@ static inline bool vu_op_in_progress(const struct vu_dev *dev)
 /* --- vu_ring.c ------------------------------------------------------------ */
 
 void vu_ring_init(struct vu_dev *dev, unsigned int index);
+/* Its loop may be using it. */
+static inline bool vu_ring_is_on_loop(const struct vu_ring *vr)
+{
+	return vr->state == VU_RING_RUNNING || vr->state == VU_RING_SUSPENDING;
+}
+/* For people: a running ring may also be broken. */
+const char *vu_ring_state_name(const struct vu_ring *vr);
 /* Post a SYNC to every running ring; the caller waits. */
 void vu_rings_sync(struct vu_dev *dev);
 /* The same for other memory; a ring that is not in it is suspended. */

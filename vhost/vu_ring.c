@@ -12,12 +12,6 @@
  * must be known before the addresses, which are checked against them, and are
  * checked again at the start: both may have changed.
  *
- * stopped --(all is said)--> running --(GET_VRING_BASE, reset)--> stopped
- *                             |   ^
- *               memory removed|   |memory back
- *                             v   |
- *                           suspended --(GET_VRING_BASE, reset)--> stopped
- *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <errno.h>
@@ -30,6 +24,42 @@
 #include "core/fd.h"
 #include "core/log.h"
 #include "vhost/vu_internal.h"
+
+static const char *const state_names[] = {
+	"stopped", "started", "suspending", "suspended", "failed",
+};
+static_assert(ARRAY_SIZE(state_names) == VU_RING_STATE_CNT, "a name for every state");
+
+const char *vu_ring_state_name(const struct vu_ring *vr)
+{
+	if (vr->state == VU_RING_RUNNING && read_once(&vr->vq.broken))
+		return "broken";
+	return state_names[vr->state];
+}
+
+/* The only writer of vr->state. */
+static void set_state(struct vu_ring *vr, enum vu_ring_state state)
+{
+	switch (state) {
+	case VU_RING_RUNNING:
+		assert(!vu_ring_is_on_loop(vr));
+		break;
+	case VU_RING_SUSPENDING:
+		assert(vr->state == VU_RING_RUNNING);
+		break;
+	case VU_RING_SUSPENDED:
+		assert(vr->state == VU_RING_SUSPENDING);
+		break;
+	case VU_RING_STOPPED:
+	case VU_RING_FAILED:
+		break;
+	case VU_RING_STATE_CNT:
+		assert(false);
+	}
+	if (vr->state != state)
+		log_debug("%s: %s -> %s", vr->name, state_names[vr->state], state_names[state]);
+	vr->state = state;
+}
 
 static bool is_packed(const struct vu_dev *dev)
 {
@@ -128,7 +158,7 @@ static int ring_fail(struct vu_ring *vr, const char *what, int err)
 {
 	static const uint64_t one = 1;
 
-	vr->failed = true;
+	set_state(vr, VU_RING_FAILED);
 	log_limited(LOG_LEVEL_ERROR, "%s: %s: %s", vr->name, what, strerror(-err));
 	if (vr->err_fd >= 0 && write(vr->err_fd, &one, sizeof(one)) < 0)
 		log_limited(LOG_LEVEL_WARNING, "%s: cannot signal the error descriptor: %s",
@@ -144,7 +174,6 @@ static void ring_release(struct vu_ring *vr)
 	if (dev->ops->vq_release)
 		dev->ops->vq_release(dev, &vr->vq, vr->index);
 	virtq_fini(&vr->vq);
-	vr->running = false;
 	if (!--dev->nr_running && dev->ops->deactivate)
 		dev->ops->deactivate(dev);
 }
@@ -152,8 +181,8 @@ static void ring_release(struct vu_ring *vr)
 void vu_ring_started(struct vu_ring *vr, int error)
 {
 	if (error) {
-		vr->failed = true;
 		ring_release(vr);
+		set_state(vr, VU_RING_FAILED);
 		return;
 	}
 	log_debug("%s: started on loop%u, size %u", vr->name, loop_index(vr->vq.loop), vr->size);
@@ -164,6 +193,7 @@ void vu_ring_stopped(struct vu_ring *vr)
 {
 	vr->base = virtq_base(&vr->vq);
 	ring_release(vr);
+	set_state(vr, vr->state == VU_RING_SUSPENDING ? VU_RING_SUSPENDED : VU_RING_STOPPED);
 	log_debug("%s: stopped at 0x%x", vr->name, vr->base);
 }
 
@@ -179,7 +209,7 @@ static int start_answered(struct vu_dev *dev)
 		return ring_fail(vr, "cannot be put on its loop", err);
 	log_limited(LOG_LEVEL_WARNING, "%s: kick descriptor cannot be watched: %s", vr->name,
 		    strerror(-err));
-	vr->failed = false;
+	set_state(vr, VU_RING_STOPPED);
 	vr->has_kick = false;
 	fd_replace(&vr->kick_fd, -1);
 	return err;
@@ -215,8 +245,6 @@ static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
 	struct vu_dev *dev = vr->dev;
 	int ret;
 
-	vr->failed = false;
-	vr->suspended = false;
 	if (!dev->nr_running && dev->ops->activate) {
 		ret = dev->ops->activate(dev);
 		if (ret < 0)
@@ -228,7 +256,7 @@ static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
 			dev->ops->deactivate(dev);
 		return ret;
 	}
-	vr->running = true;
+	set_state(vr, VU_RING_RUNNING);
 	dev->nr_running++;
 	vu_op_post(vr, LOOP_RING_START);
 	return VU_DONE;
@@ -252,10 +280,10 @@ static int ring_try_start(struct vu_ring *vr)
 {
 	struct virtq_conf conf;
 
-	if (vr->running || !vr->size || !vr->has_addr || !vr->has_kick)
+	if (vu_ring_is_on_loop(vr) || !vr->size || !vr->has_addr || !vr->has_kick)
 		return VU_DONE;
 	/* Its addresses were right once; vu_rings_resume() looks again. */
-	if (vr->suspended && vu_ring_conf(vr, &conf))
+	if (vr->state == VU_RING_SUSPENDED && vu_ring_conf(vr, &conf))
 		return VU_DONE;
 	return ring_start(vr);
 }
@@ -277,7 +305,7 @@ void vu_ring_init(struct vu_dev *dev, unsigned int index)
 void vu_rings_sync(struct vu_dev *dev)
 {
 	for (unsigned int i = 0; i < dev->queues; i++)
-		if (dev->rings[i].running)
+		if (vu_ring_is_on_loop(&dev->rings[i]))
 			vu_op_post(&dev->rings[i], LOOP_RING_SYNC);
 }
 
@@ -293,13 +321,15 @@ void vu_rings_switch_memory(struct vu_dev *dev)
 	for (unsigned int i = 0; i < dev->queues; i++) {
 		struct vu_ring *vr = &dev->rings[i];
 
-		if (!vr->running)
+		if (!vu_ring_is_on_loop(vr))
 			continue;
-		vr->suspended = vu_ring_conf(vr, &conf);
-		if (vr->suspended)
-			log_limited(LOG_LEVEL_INFO, "%s: suspended, its memory was removed",
-				    vr->name);
-		vu_op_post(vr, vr->suspended ? LOOP_RING_STOP : LOOP_RING_SYNC);
+		if (!vu_ring_conf(vr, &conf)) {
+			vu_op_post(vr, LOOP_RING_SYNC);
+			continue;
+		}
+		log_limited(LOG_LEVEL_INFO, "%s: suspended, its memory is being removed", vr->name);
+		set_state(vr, VU_RING_SUSPENDING);
+		vu_op_post(vr, LOOP_RING_STOP);
 	}
 }
 
@@ -310,18 +340,18 @@ void vu_rings_resume(struct vu_dev *dev)
 	for (unsigned int i = 0; i < dev->queues; i++) {
 		struct vu_ring *vr = &dev->rings[i];
 
-		if (!vr->suspended || vu_ring_conf(vr, &conf))
+		if (vr->state != VU_RING_SUSPENDED || vu_ring_conf(vr, &conf))
 			continue;
 		log_limited(LOG_LEVEL_INFO, "%s: resumed, its memory is back", vr->name);
 		if (ring_begin(vr, &conf) < 0)
-			vr->failed = true;
+			set_state(vr, VU_RING_FAILED);
 	}
 }
 
 void vu_rings_stop(struct vu_dev *dev)
 {
 	for (unsigned int i = 0; i < dev->queues; i++)
-		if (dev->rings[i].running)
+		if (vu_ring_is_on_loop(&dev->rings[i]))
 			vu_op_post(&dev->rings[i], LOOP_RING_STOP);
 }
 
@@ -330,14 +360,13 @@ void vu_rings_reset(struct vu_dev *dev, bool keep_err)
 	for (unsigned int i = 0; i < dev->queues; i++) {
 		struct vu_ring *vr = &dev->rings[i];
 
-		assert(!vr->running);
+		assert(!vu_ring_is_on_loop(vr));
+		set_state(vr, VU_RING_STOPPED);
 		vr->size = 0;
 		vr->base = 0;
 		vr->has_addr = false;
 		vr->has_kick = false;
 		vr->enabled = false;
-		vr->failed = false;
-		vr->suspended = false;
 		fd_replace(&vr->kick_fd, -1);
 		fd_replace(&vr->call_fd, -1);
 		if (!keep_err)
@@ -350,7 +379,7 @@ void vu_rings_reset(struct vu_dev *dev, bool keep_err)
 /* What may only be said of a ring that does not run. */
 static int check_stopped(const struct vu_ring *vr, const char *what)
 {
-	if (!vr->running)
+	if (!vu_ring_is_on_loop(vr))
 		return 0;
 	log_limited(LOG_LEVEL_WARNING, "%s: %s of a running ring", vr->name, what);
 	return -EBUSY;
@@ -416,7 +445,7 @@ int vu_set_vring_addr(struct vu_dev *dev, struct vu_msg *msg)
 		return ret;
 	/* Sent again to change VHOST_VRING_F_LOG when a migration begins or ends.
 	 * VHOST_F_LOG_ALL alone decides whether we log. */
-	if (vr->running && same_areas(&addr, &vr->addr)) {
+	if (vu_ring_is_on_loop(vr) && same_areas(&addr, &vr->addr)) {
 		vr->addr = addr;
 		return VU_DONE;
 	}
@@ -458,8 +487,7 @@ static int base_ready(struct vu_dev *dev)
 
 	/* Both are sent anew before the ring starts again. */
 	vr->has_kick = false;
-	vr->failed = false;
-	vr->suspended = false;
+	set_state(vr, VU_RING_STOPPED);
 	fd_replace(&vr->kick_fd, -1);
 	fd_replace(&vr->call_fd, -1);
 	msg->payload.state = (struct vu_vring_state){ .index = vr->index, .num = vr->base };
@@ -472,7 +500,7 @@ int vu_get_vring_base(struct vu_dev *dev, struct vu_msg *msg)
 	struct vu_ring *vr = ring_of_state(dev, msg);
 
 	dev->op.ring = vr;
-	if (vr->running)
+	if (vu_ring_is_on_loop(vr))
 		vu_op_post(vr, LOOP_RING_STOP);
 	return vu_op_wait(dev, base_ready);
 }
@@ -529,7 +557,7 @@ static int switch_fd(struct vu_ring *vr, int *slot, int fd, int (*then)(struct v
 {
 	struct vu_dev *dev = vr->dev;
 
-	if (!vr->running) {
+	if (!vu_ring_is_on_loop(vr)) {
 		fd_replace(slot, fd);
 		return VU_DONE;
 	}
@@ -548,7 +576,7 @@ int vu_set_vring_kick(struct vu_dev *dev, struct vu_msg *msg)
 	if (ret < 0)
 		return ret;
 	vr->has_kick = true;
-	if (vr->running)
+	if (vu_ring_is_on_loop(vr))
 		return switch_fd(vr, &vr->kick_fd, fd, synced);
 	fd_replace(&vr->kick_fd, fd);
 	return ring_try_start(vr);
@@ -599,7 +627,7 @@ int vu_set_vring_enable(struct vu_dev *dev, struct vu_msg *msg)
 		return -EINVAL;
 	}
 	vr->enabled = num;
-	if (!vr->running)
+	if (!vu_ring_is_on_loop(vr))
 		return VU_DONE;
 	vu_op_post(vr, LOOP_RING_SYNC);
 	return vu_op_wait(dev, synced);

@@ -73,26 +73,18 @@ static json_t *protocol_feature_list(uint64_t features)
 	return list;
 }
 
-static const char *ring_state(const struct vu_ring *vr)
-{
-	if (vr->failed || (vr->running && read_once(&vr->vq.broken)))
-		return "broken";
-	if (vr->suspended)
-		return "suspended";
-	return vr->running ? "started" : "stopped";
-}
-
 static json_t *ring_status(const struct vu_ring *vr)
 {
 	const struct virtq_stats *s = &vr->vq.stats;
 	json_t *obj = json_object();
 
 	json_object_set_new(obj, "index", json_integer(vr->index));
-	json_object_set_new(obj, "state", json_string(ring_state(vr)));
+	json_object_set_new(obj, "state", json_string(vu_ring_state_name(vr)));
 	json_object_set_new(obj, "enabled", json_boolean(vr->enabled));
 	json_object_set_new(obj, "size", json_integer(vr->size));
 	json_object_set_new(obj, "loop",
-			    vr->running ? json_integer(loop_index(vr->vq.loop)) : json_null());
+			    vu_ring_is_on_loop(vr) ? json_integer(loop_index(vr->vq.loop))
+						   : json_null());
 	json_object_set_new(obj, "chains", json_integer((json_int_t)counter_read(&s->chains)));
 	json_object_set_new(obj, "notifications",
 			    json_integer((json_int_t)counter_read(&s->notifications)));

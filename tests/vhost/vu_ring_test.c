@@ -325,13 +325,13 @@ static void a_ring_that_cannot_be_set_up_breaks_alone(void **state)
 	place_ring(kit, kd, 0);
 	kd->hooks.setup_ret = -ENOMEM;
 	assert_int_equal(drv_start(&kd->ring), -EREMOTEIO);
-	assert_true(kit_ring_is(kd, "broken"));
+	assert_true(kit_ring_is(kd, "failed"));
 	assert_true(was_signalled(kd->ring.err_fd));
 	assert_int_equal(fe_sync(&kd->fe), 0);
 	kd->hooks.setup_ret = 0;
 	kd->hooks.activate_ret = -EBUSY;
 	assert_int_equal(fe_vring_fd(&kd->fe, FE_SET_VRING_KICK, 0, kd->ring.kick_fd), -EREMOTEIO);
-	assert_true(kit_ring_is(kd, "broken"));
+	assert_true(kit_ring_is(kd, "failed"));
 	kd->hooks.activate_ret = 0;
 	assert_int_equal(drv_start(&kd->ring), 0);
 	assert_true(kit_ring_is(kd, "started"));
