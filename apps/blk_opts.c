@@ -151,6 +151,11 @@ static void print_help(void)
 	fputs(help_tail, stdout);
 }
 
+static void print_capabilities(void)
+{
+	puts("{\"type\": \"block\", \"features\": [\"read-only\", \"blk-file\"]}");
+}
+
 void blk_device_opts_init(struct blk_device_opts *dev)
 {
 	struct vblk_conf conf;
@@ -388,6 +393,10 @@ static int walk_argv(struct parser *p, int argc, char **argv)
 			print_help();
 			return BLK_EXIT;
 		}
+		if (id == O_PRINT_CAPABILITIES) {
+			print_capabilities();
+			return BLK_EXIT;
+		}
 		if (id == O_VERSION) {
 			puts(PROGRAM " " RINGBOLT_VERSION);
 			return BLK_EXIT;
@@ -480,7 +489,8 @@ static int check_devices(struct parser *p)
 	return 0;
 }
 
-/* vhost-user, "Backend program conventions": other options are ignored. */
+/* vhost-user, "Backend program conventions": other options are ignored, wrong
+ * ones included. An abbreviation is left to getopt_long(). */
 static bool wants_capabilities(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -497,7 +507,7 @@ int blk_options_parse(int argc, char **argv, struct blk_options *opts)
 
 	*opts = (struct blk_options){ .poll = LOOP_ADAPTIVE, .log_level = LOG_LEVEL_INFO };
 	if (wants_capabilities(argc, argv)) {
-		puts("{\"type\": \"block\", \"features\": [\"read-only\", \"blk-file\"]}");
+		print_capabilities();
 		return BLK_EXIT;
 	}
 	blk_device_opts_init(&p.single);

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
@@ -116,8 +117,10 @@ static int unknown_option(const char *arg)
 	const char *near;
 	char word[64];
 
-	if (strncmp(arg, "--", 2)) {
-		fprintf(stderr, PROGRAM ": %.100s: unknown option, see --help\n", arg);
+	/* One letter; of a group such as -xyz, arg may be the one before. */
+	if (optopt && strncmp(arg, "--", 2)) {
+		fprintf(stderr, PROGRAM ": -%c: unknown option, see --help\n",
+			isprint(optopt) ? optopt : '?');
 		return EXIT_USAGE;
 	}
 	snprintf(word, sizeof(word), "%.*s", (int)min_u64(strcspn(arg + 2, "="), 63), arg + 2);

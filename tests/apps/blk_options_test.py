@@ -26,6 +26,10 @@ class Answers(AppTest):
             )
             self.assertEqual(done.stderr, "")
 
+    def test_options_may_be_abbreviated(self):
+        for option in "--print", "--ver", "--he":
+            self.assertEqual(self.run_blk(option).returncode, 0)
+
     def test_version(self):
         done = self.run_blk("--version")
         self.assertRegex(done.stdout, r"^ringbolt-blk \d+\.\d+\.\d+\n$")
@@ -61,6 +65,7 @@ class WrongOptions(AppTest):
             (["--readonly"], "--readonly: unknown option; did you mean '--read-only'?"),
             (["--zzz"], "--zzz: unknown option, see --help"),
             (["-x"], "-x: unknown option, see --help"),
+            (["-xh"], "-x: unknown option, see --help"),
             (["--p=busy"], "--p: unknown option, see --help"),
             (["--read-only=on"], "--read-only=on: expected --read-only without a value"),
             (["--blk-file"], "--blk-file: expected a value"),

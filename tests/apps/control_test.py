@@ -283,6 +283,8 @@ class Ctl(ControlTest):
             (["add", "name"], "add: 'name': expected KEY=VALUE"),
             (["add", "a=1,a=2"], "add: a=2: the key is given twice"),
             (["--jsn", "status"], "--jsn: unknown option; did you mean '--json'?"),
+            (["-x", "status"], "-x: unknown option, see --help"),
+            (["-xh"], "-x: unknown option, see --help"),
             (["--json=x", "status"], "--json=x: expected --json without a value"),
         ]:
             with self.subTest(args=args):
