@@ -1,0 +1,500 @@
+/*
+ * Malformed chains and ring indices. Used by attack_test. After each the device
+ * must have answered the chain, or have broken the ring and said so on the error
+ * descriptor: a head is never lost.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#undef NDEBUG
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/atomic.h"
+#include "core/base.h"
+#include "tests/frontend/attacks.h"
+
+#define HDR_LEN ((uint32_t)sizeof(struct virtio_blk_outhdr))
+#define NEXT VIRTQ_DESC_F_NEXT
+#define WRITE VIRTQ_DESC_F_WRITE
+#define INDIRECT VIRTQ_DESC_F_INDIRECT
+#define WAIT_MS 5000
+
+/* One raw descriptor; on split rings they are linked one after the other. */
+struct raw {
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* split; 0: the next one */
+};
+
+/* Guest memory for an attack: a header, data and a status. */
+struct prey {
+	uint64_t hdr, data, status, table;
+	uint8_t *status_p;
+};
+
+static struct prey prepare(struct blk *v)
+{
+	struct prey p;
+	struct virtio_blk_outhdr *h;
+
+	p.hdr = fe_alloc(&v->fe, v->region, 4096, 4096);
+	p.data = fe_alloc(&v->fe, v->region, 65536, 4096);
+	p.table = fe_alloc(&v->fe, v->region, 4096, 4096);
+	assert_true(p.hdr && p.data && p.table);
+	p.status = p.hdr + 64;
+	h = fe_ptr(&v->fe, p.hdr, sizeof(*h));
+	*h = (struct virtio_blk_outhdr){ .type = htole32(VIRTIO_BLK_T_IN) };
+	p.status_p = fe_ptr(&v->fe, p.status, 1);
+	*p.status_p = BLK_S_UNSET;
+	return p;
+}
+
+/* Put descriptors from position 0 of the fresh ring on and make them visible. */
+static void offer(struct blk *v, const struct raw *d, unsigned int nr)
+{
+	struct drv_ring *r = &v->ring[0];
+
+	for (unsigned int i = nr; i--;) {
+		if (r->packed)
+			drv_raw_packed(r, (uint16_t)i, d[i].gpa, d[i].len, 5, d[i].flags, true);
+		else
+			drv_raw_desc(r, (uint16_t)i, d[i].gpa, d[i].len, d[i].flags,
+				     d[i].next ? d[i].next : (uint16_t)(i + 1));
+	}
+	if (!r->packed) {
+		drv_raw_avail(r, 0, 0);
+		drv_raw_avail_idx(r, 1);
+	}
+	assert_int_equal(drv_kick(r), 0);
+}
+
+static bool is_used(const struct drv_ring *r)
+{
+	if (r->packed)
+		return le16_to_cpu((le16){ load_acquire(&r->pdesc[0].flags.wire) }) &
+		       VIRTQ_DESC_F_USED;
+	return le16_to_cpu((le16){ load_acquire(&r->used->idx.wire) }) == 1;
+}
+
+/* Answered or broken, and not forgotten. */
+static void assert_reaction(struct blk *v)
+{
+	struct drv_ring *r = &v->ring[0];
+	eventfd_t n;
+
+	for (unsigned int i = 0; i < WAIT_MS; i++) {
+		if (is_used(r) || !eventfd_read(r->err_fd, &n))
+			return;
+		usleep(1000);
+	}
+	fail_msg("the chain was neither answered nor the ring broken");
+}
+
+/* Answered with this status in its byte. */
+static void assert_status(struct blk *v, const struct prey *p, uint8_t status)
+{
+	assert_reaction(v);
+	assert_true(is_used(&v->ring[0]));
+	assert_int_equal(read_once(p->status_p), status);
+}
+
+/* Both kinds have a chain of this form: no reaction but an answer is right. */
+static void attack(struct blk *v, const struct raw *d, unsigned int nr)
+{
+	offer(v, d, nr);
+	assert_reaction(v);
+}
+
+/* --- chains ------------------------------------------------------------------- */
+
+static void no_status_byte(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, 0 } };
+
+	attack(v, d, 1);
+	assert_true(is_used(&v->ring[0]));
+}
+
+static void header_too_short(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN - 1, NEXT }, { p.status, 1, WRITE } };
+
+	offer(v, d, 2);
+	assert_status(v, &p, VIRTIO_BLK_S_IOERR);
+}
+
+static void only_a_status_byte(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.status, 1, WRITE } };
+
+	attack(v, d, 1);
+}
+
+static void writable_before_readable(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.status, 1, WRITE | NEXT }, { p.hdr, HDR_LEN, 0 } };
+
+	attack(v, d, 2);
+}
+
+static void data_outside_of_memory(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { 1ull << 50, 4096, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 3);
+}
+
+static void data_over_the_end_of_memory(struct blk *v)
+{
+	struct prey p = prepare(v);
+	struct fe_region *r = &v->fe.region[v->region];
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { r->gpa + r->size - 512, 4096, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 3);
+}
+
+static void address_that_wraps(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { UINT64_MAX - 511, 4096, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 3);
+}
+
+static void four_gigabytes_in_one_descriptor(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { p.data, UINT32_MAX, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 3);
+}
+
+static void lengths_whose_sum_wraps(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { p.data, 0x80000000, WRITE | NEXT },
+				 { p.data, 0x80000000, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 4);
+}
+
+static void empty_descriptors(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { 1ull << 60, 0, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 3);
+}
+
+static void nothing_but_an_empty_descriptor(struct blk *v)
+{
+	const struct raw d[] = { { 0, 0, 0 } };
+
+	attack(v, d, 1);
+}
+
+static void odd_data_length(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
+				 { p.data, 513, WRITE | NEXT },
+				 { p.status, 1, WRITE } };
+
+	offer(v, d, 3);
+	assert_status(v, &p, VIRTIO_BLK_S_IOERR);
+}
+
+static void every_flag_at_once(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT | WRITE | INDIRECT | 0x7f00 },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 2);
+}
+
+/* --- indirect tables -------------------------------------------------------------- */
+
+/* A table with a good request in it, len bytes of which are offered. */
+static uint64_t fill_table(struct blk *v, const struct prey *p)
+{
+	const bool packed = v->ring[0].packed;
+	const struct raw d[] = { { p->hdr, HDR_LEN, NEXT },
+				 { p->data, 512, WRITE | NEXT },
+				 { p->status, 1, WRITE } };
+
+	for (uint16_t i = 0; i < ARRAY_SIZE(d); i++) {
+		if (packed)
+			((struct pvirtq_desc *)fe_ptr(&v->fe, p->table, 4096))[i] =
+				(struct pvirtq_desc){ cpu_to_le64(d[i].gpa), cpu_to_le32(d[i].len),
+						      cpu_to_le16(0),
+						      cpu_to_le16(d[i].flags & WRITE) };
+		else
+			((struct virtq_desc *)fe_ptr(&v->fe, p->table, 4096))[i] =
+				(struct virtq_desc){ cpu_to_le64(d[i].gpa), cpu_to_le32(d[i].len),
+						     cpu_to_le16(d[i].flags),
+						     cpu_to_le16((uint16_t)(i + 1)) };
+	}
+	return p->table;
+}
+
+static void a_good_table_is_served(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
+
+	offer(v, d, 1);
+	assert_status(v, &p, VIRTIO_BLK_S_OK);
+}
+
+static void table_of_no_length(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 0, INDIRECT } };
+
+	attack(v, d, 1);
+}
+
+static void table_of_half_a_descriptor(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 40, INDIRECT } };
+
+	attack(v, d, 1);
+}
+
+static void table_outside_of_memory(struct blk *v)
+{
+	const struct raw d[] = { { 1ull << 50, 48, INDIRECT } };
+
+	attack(v, d, 1);
+}
+
+static void table_that_is_huge(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 0xfffffff0, INDIRECT } };
+
+	attack(v, d, 1);
+}
+
+static void table_within_a_table(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
+	uint8_t *table = fe_ptr(&v->fe, p.table, 48);
+
+	/* Flags are at the end of a packed descriptor, before next on a split one. */
+	table[v->ring[0].packed ? 14 : 12] |= INDIRECT;
+	attack(v, d, 1);
+}
+
+static void table_with_a_next(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT | NEXT },
+				 { p.status, 1, WRITE } };
+
+	attack(v, d, 2);
+}
+
+static void table_whose_chain_is_a_circle(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
+
+	if (!v->ring[0].packed)
+		((struct virtq_desc *)fe_ptr(&v->fe, p.table, 48))[1].next = cpu_to_le16(1);
+	attack(v, d, 1);
+}
+
+static void table_whose_chain_leaves_it(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
+
+	if (!v->ring[0].packed)
+		((struct virtq_desc *)fe_ptr(&v->fe, p.table, 48))[1].next = cpu_to_le16(40000);
+	attack(v, d, 1);
+}
+
+/* --- rings ------------------------------------------------------------------------- */
+
+/* Split: to itself. Packed: every descriptor of the ring has a next one. */
+static void chain_without_an_end(struct blk *v)
+{
+	struct raw d[ATTACK_RING_SIZE];
+	struct prey p = prepare(v);
+
+	for (unsigned int i = 0; i < ATTACK_RING_SIZE; i++)
+		d[i] = (struct raw){ p.hdr, HDR_LEN, NEXT };
+	d[ATTACK_RING_SIZE - 1].next = 1;
+	attack(v, d, ATTACK_RING_SIZE);
+}
+
+static void next_or_id_out_of_range(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT, ATTACK_RING_SIZE + 7 } };
+	struct drv_ring *r = &v->ring[0];
+
+	if (!r->packed) {
+		attack(v, d, 1);
+		return;
+	}
+	drv_raw_packed(r, 0, p.status, 1, 60000, WRITE, true);
+	drv_kick(r);
+	assert_reaction(v);
+}
+
+static void head_out_of_range(struct blk *v)
+{
+	struct drv_ring *r = &v->ring[0];
+
+	if (r->packed)
+		return;
+	drv_raw_avail(r, 0, ATTACK_RING_SIZE);
+	drv_raw_avail_idx(r, 1);
+	drv_kick(r);
+	assert_reaction(v);
+}
+
+static void available_index_that_jumps(struct blk *v)
+{
+	struct drv_ring *r = &v->ring[0];
+
+	if (r->packed)
+		return;
+	drv_raw_avail_idx(r, ATTACK_RING_SIZE + 1);
+	drv_kick(r);
+	assert_reaction(v);
+}
+
+/* The same head or id, twice in the device's hands. */
+static void one_head_twice(struct blk *v)
+{
+	struct prey p = prepare(v);
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT }, { p.status, 1, WRITE } };
+	struct drv_ring *r = &v->ring[0];
+
+	if (r->packed) {
+		for (uint16_t i = 0; i < 32; i++)
+			drv_raw_packed(r, 31 - i, p.status, 1, 5, WRITE, true);
+		drv_kick(r);
+	} else {
+		for (uint16_t i = 0; i < 32; i++)
+			drv_raw_avail(r, i, 0);
+		offer(v, d, 2);
+		drv_raw_avail_idx(r, 32);
+		drv_kick(r);
+	}
+	usleep(20000);
+}
+
+/* Rewrites descriptors as fast as it can while the device reads them. */
+static void a_driver_that_rewrites_what_is_read(struct blk *v)
+{
+	struct prey p = prepare(v);
+	struct drv_ring *r = &v->ring[0];
+	const struct raw good[] = { { p.hdr, HDR_LEN, NEXT },
+				    { p.data, 512, WRITE | NEXT },
+				    { p.status, 1, WRITE } };
+	uint32_t seed = 1;
+
+	offer(v, good, 3);
+	for (unsigned int i = 0; i < 200000; i++) {
+		uint16_t pos = blk_random(&seed) % 3;
+		uint64_t gpa = blk_random(&seed) & 1 ? good[pos].gpa : blk_random(&seed);
+		uint32_t len = blk_random(&seed) & 1 ? good[pos].len : blk_random(&seed);
+
+		if (r->packed) {
+			drv_raw_packed(r, pos, gpa, len, (uint16_t)blk_random(&seed),
+				       blk_random(&seed) & 7, blk_random(&seed) & 1);
+		} else {
+			drv_raw_desc(r, pos, gpa, len, blk_random(&seed) & 7,
+				     (uint16_t)blk_random(&seed) % 4);
+			drv_raw_avail_idx(r, (uint16_t)(i / 64));
+		}
+		if (i % 1024 == 0)
+			drv_kick(r);
+	}
+}
+
+/* The used ring and the device's wishes are the front-end's memory too. */
+static void a_driver_that_rewrites_what_is_the_device_s(struct blk *v)
+{
+	struct prey p = prepare(v);
+	struct drv_ring *r = &v->ring[0];
+	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT }, { p.status, 1, WRITE } };
+	uint64_t len = r->packed ? 4 : 6 + 8 * ATTACK_RING_SIZE;
+
+	memset(fe_ptr(&v->fe, r->device_gpa, len), 0xff, len);
+	offer(v, d, 2);
+	usleep(10000);
+	memset(fe_ptr(&v->fe, r->device_gpa, len), 0xff, len);
+	drv_kick(r);
+	usleep(10000);
+}
+
+#define ON_BOTH(fn)                                                                                \
+	{                                                                                          \
+		.name = #fn, .run = fn, .stage = ATTACK_RUNNING, .both_rings = true                \
+	}
+
+const struct attack attacks_ring[] = {
+	ON_BOTH(no_status_byte),
+	ON_BOTH(header_too_short),
+	ON_BOTH(only_a_status_byte),
+	ON_BOTH(writable_before_readable),
+	ON_BOTH(data_outside_of_memory),
+	ON_BOTH(data_over_the_end_of_memory),
+	ON_BOTH(address_that_wraps),
+	ON_BOTH(four_gigabytes_in_one_descriptor),
+	ON_BOTH(lengths_whose_sum_wraps),
+	ON_BOTH(empty_descriptors),
+	ON_BOTH(nothing_but_an_empty_descriptor),
+	ON_BOTH(odd_data_length),
+	ON_BOTH(every_flag_at_once),
+	ON_BOTH(a_good_table_is_served),
+	ON_BOTH(table_of_no_length),
+	ON_BOTH(table_of_half_a_descriptor),
+	ON_BOTH(table_outside_of_memory),
+	ON_BOTH(table_that_is_huge),
+	ON_BOTH(table_within_a_table),
+	ON_BOTH(table_with_a_next),
+	ON_BOTH(table_whose_chain_is_a_circle),
+	ON_BOTH(table_whose_chain_leaves_it),
+	ON_BOTH(chain_without_an_end),
+	ON_BOTH(next_or_id_out_of_range),
+	ON_BOTH(head_out_of_range),
+	ON_BOTH(available_index_that_jumps),
+	ON_BOTH(one_head_twice),
+	ON_BOTH(a_driver_that_rewrites_what_is_read),
+	ON_BOTH(a_driver_that_rewrites_what_is_the_device_s),
+	{ 0 },
+};
