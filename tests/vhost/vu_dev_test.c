@@ -13,8 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "core/fd.h"
@@ -341,6 +343,31 @@ static void connect_mode_tries_for_ever(void **state)
 	kit_assert_census(before);
 }
 
+static void a_process_out_of_descriptors_accepts_later(void **state)
+{
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), next;
+	struct rlimit limit, full;
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+
+	strcpy(sun.sun_path, kd->path);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	next = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+	close(next);
+	full = limit;
+	full.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &full), 0);
+	assert_int_equal(connect(sock, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	for (int i = 0; i < 100; i++)
+		kit_pump(kit);
+	assert_false(vu_dev_is_connected(kd->skel.dev));
+	kit_serve(kit, &kit->witness);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	fe_attach(&kd->fe, sock);
+	assert_int_equal(fe_sync(&kd->fe), 0);
+}
+
 static void paths_are_checked(void **state)
 {
 	char too_long[200] = "/tmp/";
@@ -525,6 +552,7 @@ int main(void)
 		TEST(a_listening_socket_may_be_passed_in),
 		TEST(what_is_no_socket_is_refused),
 		TEST(connect_mode_tries_for_ever),
+		TEST(a_process_out_of_descriptors_accepts_later),
 		TEST(paths_are_checked),
 		TEST(a_config_change_is_announced_while_a_ring_runs),
 		TEST(the_channel_may_be_full_or_talk_back_or_close),

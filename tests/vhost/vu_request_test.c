@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -548,36 +549,58 @@ static void surplus_descriptors_are_closed_at_once(void **state)
 	kit_serve(kit, kd);
 }
 
+/* The kernel drops descriptors that the process has no room for, and says so:
+ * a message without all of its descriptors is not the one that was sent. */
+static void a_message_whose_descriptors_were_lost_closes_the_connection(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct fe_mem_single single = { 0 };
+	int fd = eventfd(0, EFD_CLOEXEC), next;
+	struct rlimit limit, full;
+	struct fe_region *r;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	r = &kd->fe.region[kd->region];
+	single.region = (struct fe_mem_region){ r->gpa, r->size, r->uva, 0 };
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	next = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	close(next);
+	full = limit;
+	full.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &full), 0);
+	/* Here the descriptor is optional. */
+	assert_int_equal(fe_send(&kd->fe, FE_REM_MEM_REG, ACK, &single, sizeof(single), &fd, 1), 0);
+	assert_true(fe_hung_up(&kd->fe));
+	/* Nobody can connect while it lasts, and the listener does not spin. */
+	kit_serve(kit, &kit->witness);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	close(fd);
+	kit_bring_down(kit, kd);
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	kit_serve(kit, kd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup, kit_teardown)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_malformed_message_is_refused, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(any_size_and_any_number_of_descriptors_is_survived,
-						kit_setup, kit_teardown),
-		cmocka_unit_test_setup_teardown(a_wrong_version_closes_the_connection, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(a_reply_to_nothing_closes_the_connection, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(without_reply_ack_no_acknowledgement_is_sent,
-						kit_setup, kit_teardown),
-		cmocka_unit_test_setup_teardown(what_is_asked_is_answered, kit_setup, kit_teardown),
-		cmocka_unit_test_setup_teardown(the_configuration_space_is_bounded, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(messages_may_come_byte_by_byte, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(descriptors_of_two_messages_are_not_mixed,
-						kit_setup, kit_teardown),
-		cmocka_unit_test_setup_teardown(a_truncated_message_leaks_nothing, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(a_front_end_that_stops_in_a_message_blocks_nobody,
-						kit_setup, kit_teardown),
-		cmocka_unit_test_setup_teardown(replies_that_are_not_fetched_block_nobody,
-						kit_setup, kit_teardown),
-		cmocka_unit_test_setup_teardown(repeated_messages_leak_nothing, kit_setup,
-						kit_teardown),
-		cmocka_unit_test_setup_teardown(surplus_descriptors_are_closed_at_once, kit_setup,
-						kit_teardown),
+		TEST(a_malformed_message_is_refused),
+		TEST(any_size_and_any_number_of_descriptors_is_survived),
+		TEST(a_wrong_version_closes_the_connection),
+		TEST(a_reply_to_nothing_closes_the_connection),
+		TEST(without_reply_ack_no_acknowledgement_is_sent),
+		TEST(what_is_asked_is_answered),
+		TEST(the_configuration_space_is_bounded),
+		TEST(messages_may_come_byte_by_byte),
+		TEST(descriptors_of_two_messages_are_not_mixed),
+		TEST(a_truncated_message_leaks_nothing),
+		TEST(a_front_end_that_stops_in_a_message_blocks_nobody),
+		TEST(replies_that_are_not_fetched_block_nobody),
+		TEST(repeated_messages_leak_nothing),
+		TEST(surplus_descriptors_are_closed_at_once),
+		TEST(a_message_whose_descriptors_were_lost_closes_the_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -284,6 +284,33 @@ static void reset_waits_and_keeps_the_memory(void **state)
 	}
 }
 
+/* Ring 1 stops at once, ring 0 when its chain has ended. */
+static void an_operation_ends_with_its_last_ring(void **state)
+{
+	struct drv_conf conf = { .size = 16 };
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct drv_ring second;
+	struct fe_msg reply;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	conf.region = kd->region;
+	assert_int_equal(drv_create(&second, &kd->fe, 1, &conf), 0);
+	assert_int_equal(drv_start(&second), 0);
+	kit_hold(kit, kd, 1);
+	assert_int_equal(fe_send(&kd->fe, FE_RESET_DEVICE, FE_VERSION | FE_FLAG_NEED_REPLY, NULL, 0,
+				 NULL, 0),
+			 0);
+	kit_no_answer(kit, kd);
+	assert_int_equal(kd->hooks.release, 1);
+	assert_int_equal(kd->hooks.reset, 0);
+	kd->hooks.hold = false;
+	assert_int_equal(fe_recv(&kd->fe, &reply), 0);
+	assert_int_equal(kd->hooks.release, 2);
+	assert_int_equal(kd->hooks.reset, 1);
+	drv_destroy(&second);
+}
+
 static void hooks_come_with_the_first_and_the_last_ring(void **state)
 {
 	struct drv_conf conf = { .size = 16 };
@@ -499,6 +526,7 @@ int main(void)
 		TEST(a_ring_that_never_ran_has_the_base_it_was_given),
 		TEST(stopping_waits_for_what_is_in_flight),
 		TEST(reset_waits_and_keeps_the_memory),
+		TEST(an_operation_ends_with_its_last_ring),
 		TEST(hooks_come_with_the_first_and_the_last_ring),
 		TEST(a_ring_that_cannot_be_set_up_breaks_alone),
 		TEST(descriptors_that_are_files_are_refused),
