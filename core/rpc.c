@@ -174,6 +174,7 @@ void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
 	char text[RPC_MSG_LEN];
 	va_list ap;
 
+	assert(fmt);
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
