@@ -348,6 +348,15 @@ static int file_resize(struct store *store, uint64_t size, char *err)
 	return 0;
 }
 
+static int file_sync(struct store *store)
+{
+	struct uring_store *u = container_of(store, struct uring_store, store);
+
+	if (u->no_sync || u->read_only)
+		return 0;
+	return fdatasync(u->fd) < 0 ? -errno : 0;
+}
+
 static int file_activate(struct store *store)
 {
 	struct uring_store *u = container_of(store, struct uring_store, store);
@@ -394,6 +403,7 @@ const struct store_ops store_uring = {
 	.chan_open = file_chan_open,
 	.chan_close = file_chan_close,
 	.submit = uring_io_submit,
+	.sync = file_sync,
 	.resize = file_resize,
 	.mem_added = file_mem_added,
 	.mem_removed = file_mem_removed,

@@ -82,27 +82,35 @@ static uint64_t blk_features(struct vu_dev *dev)
 	return f;
 }
 
+/*
+ * The writeback field. Until the driver writes it: on, unless the operator or a
+ * driver that cannot flush wants otherwise. Made from the features each time:
+ * firmware that cannot flush is followed by a system that can, without a reset
+ * that would be seen here.
+ */
+static bool is_writeback(const struct vblk *blk, uint64_t features)
+{
+	if (blk->wce != VBLK_WCE_UNSET)
+		return blk->wce == VBLK_WCE_ON;
+	/* VIRTIO 1.3, "Block Device", "Device Initialization": 0 without FLUSH. */
+	if (features && !(features & 1ull << VIRTIO_BLK_F_FLUSH))
+		return false;
+	return !blk->store->info.write_through;
+}
+
 /* VIRTIO 1.3, "Block Device", "Device Operation": which writes must be durable
  * when they end. */
 static void update_cache_mode(struct vblk *blk, uint64_t features)
 {
-	bool write_through = true;
+	bool can_choose = features & 1ull << VIRTIO_BLK_F_CONFIG_WCE;
+	bool can_flush = features & 1ull << VIRTIO_BLK_F_FLUSH;
 
-	if (features & 1ull << VIRTIO_BLK_F_CONFIG_WCE)
-		write_through = !blk->writeback;
-	else if (features & 1ull << VIRTIO_BLK_F_FLUSH)
-		write_through = blk->store->info.write_through;
-	write_once(&blk->write_through, write_through);
+	write_once(&blk->write_through, !(can_choose || can_flush) || !is_writeback(blk, features));
 }
 
 static void blk_set_features(struct vu_dev *dev, uint64_t features)
 {
-	struct vblk *blk = vu_dev_priv(dev);
-
-	/* A driver that cannot flush must not be given a cache to begin with. */
-	if (!(features & 1ull << VIRTIO_BLK_F_FLUSH))
-		blk->writeback = false;
-	update_cache_mode(blk, features);
+	update_cache_mode(vu_dev_priv(dev), features);
 }
 
 static uint32_t sectors(uint64_t bytes)
@@ -110,7 +118,7 @@ static uint32_t sectors(uint64_t bytes)
 	return (uint32_t)min_u64(bytes >> VIRTIO_BLK_SECTOR_SHIFT, UINT32_MAX);
 }
 
-static void fill_config(const struct vblk *blk, struct virtio_blk_config *c)
+static void fill_config(const struct vblk *blk, uint64_t features, struct virtio_blk_config *c)
 {
 	const struct store_info *info = &blk->store->info;
 	uint32_t ratio = info->physical_block_size / info->block_size;
@@ -127,7 +135,7 @@ static void fill_config(const struct vblk *blk, struct virtio_blk_config *c)
 		.topology.physical_block_exp = (uint8_t)__builtin_ctz(ratio ? ratio : 1),
 		.topology.min_io_size = cpu_to_le16((uint16_t)(ratio ? ratio : 1)),
 		.topology.opt_io_size = cpu_to_le32(info->opt_io_size / info->block_size),
-		.writeback = blk->writeback,
+		.writeback = is_writeback(blk, features),
 		.num_queues = cpu_to_le16((uint16_t)blk->queues),
 	};
 	if (info->caps & STORE_CAN_DISCARD) {
@@ -151,7 +159,7 @@ static void blk_get_config(struct vu_dev *dev, void *buf, uint32_t off, uint32_t
 {
 	struct virtio_blk_config c;
 
-	fill_config(vu_dev_priv(dev), &c);
+	fill_config(vu_dev_priv(dev), vu_dev_features(dev), &c);
 	memcpy(buf, (const uint8_t *)&c + off, len);
 }
 
@@ -162,6 +170,7 @@ static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uin
 {
 	const uint32_t at = offsetof(struct virtio_blk_config, writeback);
 	struct vblk *blk = vu_dev_priv(dev);
+	bool was_write_back;
 	uint8_t value;
 
 	if (off > at || len <= at - off)
@@ -172,8 +181,12 @@ static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uin
 	value = ((const uint8_t *)buf)[at - off];
 	if (value > 1)
 		return -EINVAL;
-	blk->writeback = value;
+	blk->wce = value ? VBLK_WCE_ON : VBLK_WCE_OFF;
+	was_write_back = !blk->write_through;
 	update_cache_mode(blk, vu_dev_features(dev));
+	/* The driver will not flush any more, and counts on what ended before. */
+	if (was_write_back && blk->write_through && blk->store->ops->sync)
+		return blk->store->ops->sync(blk->store);
 	return 0;
 }
 
@@ -181,7 +194,7 @@ static void blk_reset(struct vu_dev *dev)
 {
 	struct vblk *blk = vu_dev_priv(dev);
 
-	blk->writeback = !blk->store->info.write_through;
+	blk->wce = VBLK_WCE_UNSET;
 	update_cache_mode(blk, 0);
 }
 
@@ -433,7 +446,6 @@ int vblk_create(const struct vblk_conf *conf, struct vblk **out, char *err)
 	ret = open_store(blk, conf, err);
 	if (ret < 0)
 		goto err_blk;
-	blk->writeback = !blk->store->info.write_through;
 	update_cache_mode(blk, 0);
 	ret = create_dev(blk, conf, err);
 	if (ret < 0)

@@ -57,13 +57,20 @@ struct vblk_ring {
 	struct vblk_stats stats;
 };
 
+/* What the driver has written to the writeback field. */
+enum vblk_wce {
+	VBLK_WCE_UNSET,
+	VBLK_WCE_OFF,
+	VBLK_WCE_ON,
+};
+
 struct vblk {
 	struct vu_dev *dev;
 	struct store *store;
 	/* A write must be durable before it ends. The loops read it with
 	 * read_once(), the control thread sets it. */
 	bool write_through;
-	bool writeback; /* the field of the configuration space */
+	enum vblk_wce wce;
 	bool read_only, packed;
 	int cache, lock;
 	unsigned int queues, queue_size;

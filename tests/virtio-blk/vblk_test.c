@@ -346,6 +346,34 @@ static void a_driver_that_cannot_flush_gets_write_through(void **state)
 	house_close(&h);
 }
 
+/* Firmware, then the system it starts, on one connection without a reset. */
+static void a_driver_that_can_flush_is_not_kept_slow_by_one_that_cannot(void **state)
+{
+	const uint64_t firmware = 1ull << VIRTIO_F_VERSION_1;
+	struct virtio_blk_config c;
+	struct house h;
+
+	house_open(&h);
+	house_serve(&h);
+	h.drv_conf.queues = 0;
+	house_connect(&h);
+	assert_int_equal(fe_set_u64(&h.drv.fe, FE_SET_FEATURES, firmware), 0);
+	assert_int_equal(fe_sync(&h.drv.fe), 0);
+	assert_status(&h, "write-cache", "\"writethrough\"");
+	assert_int_equal(fe_get_config(&h.drv.fe, 0, &c, sizeof(c)), 0);
+	assert_int_equal(c.wce, 0);
+	assert_int_equal(fe_set_u64(&h.drv.fe, FE_SET_FEATURES,
+				    firmware | 1ull << VIRTIO_BLK_F_FLUSH |
+					    1ull << VIRTIO_BLK_F_CONFIG_WCE),
+			 0);
+	assert_int_equal(fe_sync(&h.drv.fe), 0);
+	assert_status(&h, "write-cache", "\"writeback\"");
+	assert_int_equal(fe_get_config(&h.drv.fe, 0, &c, sizeof(c)), 0);
+	assert_int_equal(c.wce, 1);
+	blk_abandon(&h.drv);
+	house_close(&h);
+}
+
 static void a_resize_is_announced(void **state)
 {
 	struct virtio_blk_config c;
@@ -493,6 +521,7 @@ int main(void)
 		cmocka_unit_test(a_read_only_disk_says_so),
 		cmocka_unit_test(the_driver_chooses_the_cache_mode),
 		cmocka_unit_test(a_driver_that_cannot_flush_gets_write_through),
+		cmocka_unit_test(a_driver_that_can_flush_is_not_kept_slow_by_one_that_cannot),
 		cmocka_unit_test(a_resize_is_announced),
 		cmocka_unit_test(a_device_goes_with_requests_in_flight),
 		cmocka_unit_test(a_front_end_that_vanishes_leaves_the_device_for_the_next),
