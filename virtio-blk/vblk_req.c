@@ -135,6 +135,11 @@ static uint8_t *take_status(struct iovec *iov, uint32_t *nr)
 	return NULL;
 }
 
+static bool is_aligned(const void *p)
+{
+	return !((uintptr_t)p % sizeof(uint64_t));
+}
+
 /* Split a chain up. False if it is too short or malformed. */
 static bool take_apart(const struct virtq_chain *c, struct vblk_req *req, struct parts *p)
 {
@@ -147,9 +152,11 @@ static bool take_apart(const struct virtq_chain *c, struct vblk_req *req, struct
 	req->status = take_status(p->in, &p->nr_in);
 	if (unlikely(!req->status || c->error))
 		return false;
-	if (likely(p->nr_out && p->out->iov_len == sizeof(hdr))) {
-		memcpy(&hdr, p->out->iov_base, sizeof(hdr));
-		__atomic_signal_fence(__ATOMIC_SEQ_CST); /* as in take_front() */
+	if (likely(p->nr_out && p->out->iov_len == sizeof(hdr) && is_aligned(p->out->iov_base))) {
+		const uint64_t *words = p->out->iov_base;
+		const uint64_t raw[2] = { read_once(&words[0]), read_once(&words[1]) };
+
+		memcpy(&hdr, raw, sizeof(hdr));
 		p->out++;
 		p->nr_out--;
 	} else if (!take_front(&p->out, &p->nr_out, &hdr, sizeof(hdr))) {
