@@ -13,14 +13,15 @@
 #include <unistd.h>
 
 #include "core/sigbus.h"
+#include "tests/under_tsan.h"
 #include "vhost/dirty.h"
 
 #define W VIRTQ_DESC_F_WRITE
 #define PAGE 4096u
-/* Bytes of a log for all memory of the kit up to KIT_HOLE, and then some. */
+/* Bytes of a log for all memory of the kit up to RK_HOLE, and then some. */
 #define LOG_LEN PAGE
 
-static const uint64_t split_kind = KIT_FEATURES, packed_kind = KIT_FEATURES | KIT_PACKED;
+static const uint64_t split_kind = RK_FEATURES, packed_kind = RK_FEATURES | RK_PACKED;
 
 /* A log, and the front-end's view of it. */
 struct log_kit {
@@ -32,7 +33,7 @@ struct log_kit {
 
 static struct log_kit log_open(uint64_t len, uint64_t offset)
 {
-	struct log_kit l = { .len = len, .fd = kit_memfd(offset + len) };
+	struct log_kit l = { .len = len, .fd = rk_memfd(offset + len) };
 
 	l.bits = mmap(NULL, offset + len, PROT_READ | PROT_WRITE, MAP_SHARED, l.fd, 0);
 	assert_ptr_not_equal(l.bits, MAP_FAILED);
@@ -161,7 +162,7 @@ static void ranges_that_no_file_has_are_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct dirty_log *log = NULL;
 
-		assert_int_equal(dirty_log_create(kit_memfd(PAGE), cases[i].size, cases[i].offset,
+		assert_int_equal(dirty_log_create(rk_memfd(PAGE), cases[i].size, cases[i].offset,
 						  &log),
 				 -EINVAL);
 		assert_null(log);
@@ -183,8 +184,13 @@ static void a_descriptor_that_cannot_be_mapped_is_refused_and_closed(void **stat
 
 static void a_truncated_log_does_not_kill_us(void **state)
 {
-	struct log_kit l = log_open(PAGE, 0);
+	struct log_kit l;
 
+#ifdef RK_UNDER_TSAN
+	print_message("skipped: TSan holds a lock of its own over an atomic that faults\n");
+	skip();
+#endif
+	l = log_open(PAGE, 0);
 	/* Here, as the test runner sets its own handler for each test. */
 	assert_int_equal(sigbus_init(), 0);
 	assert_int_equal(ftruncate(l.fd, 0), 0);
@@ -195,11 +201,11 @@ static void a_truncated_log_does_not_kill_us(void **state)
 
 /* --- what a ring writes ------------------------------------------------------------- */
 
-static struct kit *open_logged(void **state, struct log_kit *l, uint64_t more_features,
-			       uint32_t size)
+static struct ringkit *open_logged(void **state, struct log_kit *l, uint64_t more_features,
+				   uint32_t size)
 {
 	uint64_t features = *(const uint64_t *)*state;
-	struct kit *k = kit_open(features | more_features, size, kit_base(features & KIT_PACKED));
+	struct ringkit *k = rk_open(features | more_features, size, rk_base(features & RK_PACKED));
 
 	*l = log_open(LOG_LEN, 0);
 	k->vq.conf.log = l->log;
@@ -208,21 +214,21 @@ static struct kit *open_logged(void **state, struct log_kit *l, uint64_t more_fe
 
 static void data_is_marked_where_the_device_wrote_it(void **state)
 {
-	const struct kit_buf bufs[] = { { KIT_NEXT - 2 * PAGE, 2 * PAGE + 8, W } };
+	const struct rk_buf bufs[] = { { RK_NEXT - 2 * PAGE, 2 * PAGE + 8, W } };
 	struct virtq_chain c;
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, 0, 8);
+	struct ringkit *k = open_logged(state, &l, 0, 8);
 
-	kit_put(k, 0, bufs, 1);
-	c = kit_pop(k);
+	rk_put(k, 0, bufs, 1);
+	c = rk_pop(k);
 	expect_clean(&l);
 	virtq_log_write(&k->vq, (char *)c.iov[0].iov_base + 10, 4);
-	expect_page_of(&l, KIT_NEXT - 2 * PAGE);
+	expect_page_of(&l, RK_NEXT - 2 * PAGE);
 	virtq_log_write(&k->vq, c.iov[0].iov_base, c.iov[0].iov_len);
-	expect_pages(&l, KIT_NEXT / PAGE - 2, KIT_NEXT / PAGE - 1);
+	expect_pages(&l, RK_NEXT / PAGE - 2, RK_NEXT / PAGE - 1);
 	virtq_log_write(&k->vq, c.iov[1].iov_base, c.iov[1].iov_len);
-	expect_page_of(&l, KIT_NEXT);
-	kit_close(k);
+	expect_page_of(&l, RK_NEXT);
+	rk_close(k);
 	log_close(&l, 0);
 }
 
@@ -230,23 +236,23 @@ static void data_is_marked_where_the_device_wrote_it(void **state)
 static void used_elements_and_index_are_marked(void **state)
 {
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, 0, 1024);
+	struct ringkit *k = open_logged(state, &l, 0, 1024);
 	/* The 600th element lies in the second page, the index in the first. */
-	uint64_t elem_page = (KIT_DEVICE + 4 + 8 * 600) / PAGE;
+	uint64_t elem_page = (RK_DEVICE + 4 + 8 * 600) / PAGE;
 
 	for (uint16_t i = 0; i < 600; i++) {
-		kit_put_good(k, 0);
-		kit_pop(k);
-		kit_complete(k, 0, 1);
+		rk_put_good(k, 0);
+		rk_pop(k);
+		rk_complete(k, 0, 1);
 	}
 	memset(l.bits, 0, l.len);
-	kit_put_good(k, 0);
-	kit_pop(k);
+	rk_put_good(k, 0);
+	rk_pop(k);
 	virtq_push(&k->vq, 0, 513);
 	expect_pages(&l, elem_page, elem_page);
 	virtq_flush(&k->vq);
-	expect_page_of(&l, KIT_DEVICE);
-	kit_close(k);
+	expect_page_of(&l, RK_DEVICE);
+	rk_close(k);
 	log_close(&l, 0);
 }
 
@@ -255,56 +261,56 @@ static void used_elements_and_index_are_marked(void **state)
 static void used_descriptors_are_marked_when_they_are_visible(void **state)
 {
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, 0, 1024);
+	struct ringkit *k = open_logged(state, &l, 0, 1024);
 
 	/* 86 chains of 3: the next begins in the second page of 256 descriptors. */
 	for (uint16_t i = 0; i < 86; i++) {
-		kit_put_good(k, 0);
-		kit_pop(k);
-		kit_complete(k, 0, 1);
+		rk_put_good(k, 0);
+		rk_pop(k);
+		rk_complete(k, 0, 1);
 	}
-	kit_put_good(k, 0);
-	kit_put_good(k, 1);
-	kit_pop(k);
-	kit_pop(k);
+	rk_put_good(k, 0);
+	rk_put_good(k, 1);
+	rk_pop(k);
+	rk_pop(k);
 	virtq_push(&k->vq, 1, 513);
 	virtq_push(&k->vq, 0, 513);
 	memset(l.bits, 0, l.len);
 	virtq_flush(&k->vq);
-	expect_page_of(&l, KIT_DESC + PAGE);
-	kit_close(k);
+	expect_page_of(&l, RK_DESC + PAGE);
+	rk_close(k);
 	log_close(&l, 0);
 }
 
 static void every_used_descriptor_of_a_batch_is_marked(void **state)
 {
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, 0, 1024);
+	struct ringkit *k = open_logged(state, &l, 0, 1024);
 
 	for (uint16_t id = 0; id < 340; id++)
-		kit_put_good(k, id);
+		rk_put_good(k, id);
 	for (uint16_t id = 0; id < 340; id++)
-		kit_pop(k);
+		rk_pop(k);
 	memset(l.bits, 0, l.len);
 	for (uint16_t id = 0; id < 340; id++)
 		virtq_push(&k->vq, id, 1);
 	virtq_flush(&k->vq);
 	/* 1,020 descriptors of 16 bytes: four pages. */
-	expect_pages(&l, KIT_DESC / PAGE, KIT_DESC / PAGE + 3);
-	kit_close(k);
+	expect_pages(&l, RK_DESC / PAGE, RK_DESC / PAGE + 3);
+	rk_close(k);
 	log_close(&l, 0);
 }
 
 static void asking_for_notifications_is_marked(void **state)
 {
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, 0, 1024);
+	struct ringkit *k = open_logged(state, &l, 0, 1024);
 
 	virtq_notify_enable(&k->vq);
-	expect_page_of(&l, KIT_DEVICE);
+	expect_page_of(&l, RK_DEVICE);
 	virtq_notify_disable(&k->vq);
-	expect_page_of(&l, KIT_DEVICE);
-	kit_close(k);
+	expect_page_of(&l, RK_DEVICE);
+	rk_close(k);
 	log_close(&l, 0);
 }
 
@@ -312,26 +318,26 @@ static void asking_for_notifications_is_marked(void **state)
 static void asking_for_notifications_by_index_is_marked(void **state)
 {
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, KIT_EVENT_IDX, 1024);
+	struct ringkit *k = open_logged(state, &l, RK_EVENT_IDX, 1024);
 
 	virtq_notify_enable(&k->vq);
-	expect_page_of(&l, KIT_DEVICE + (k->packed ? 0 : 4 + 8 * 1024));
-	kit_close(k);
+	expect_page_of(&l, RK_DEVICE + (k->packed ? 0 : 4 + 8 * 1024));
+	rk_close(k);
 	log_close(&l, 0);
 }
 
 static void nothing_is_marked_while_nothing_is_logged(void **state)
 {
 	struct log_kit l;
-	struct kit *k = open_logged(state, &l, 0, 8);
+	struct ringkit *k = open_logged(state, &l, 0, 8);
 
 	k->vq.conf.log = NULL;
-	kit_put_good(k, 0);
-	kit_pop(k);
-	kit_complete(k, 0, 513);
+	rk_put_good(k, 0);
+	rk_pop(k);
+	rk_complete(k, 0, 513);
 	virtq_notify_enable(&k->vq);
 	expect_clean(&l);
-	kit_close(k);
+	rk_close(k);
 	log_close(&l, 0);
 }
 

@@ -43,7 +43,7 @@ static struct gmem_region *map_at(uint64_t at, uint64_t front_end, uint64_t size
 {
 	struct gmem_region *r = NULL;
 
-	assert_int_equal(try_map(kit_memfd(size), at, front_end, size, 0, &r), 0);
+	assert_int_equal(try_map(rk_memfd(size), at, front_end, size, 0, &r), 0);
 	return r;
 }
 
@@ -55,7 +55,7 @@ static void a_region_is_mapped_at_its_offset(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
 		unsigned int before = nr_fds();
-		int fd = kit_memfd(offsets[i] + 2 * PAGE);
+		int fd = rk_memfd(offsets[i] + 2 * PAGE);
 		struct gmem_region *r = NULL;
 		uint8_t byte = 0;
 
@@ -101,7 +101,7 @@ static void what_cannot_be_a_region_is_refused_and_its_descriptor_closed(void **
 		unsigned int before = nr_fds();
 		struct gmem_region *r = NULL;
 
-		if (try_map(kit_memfd(2 * PAGE), cases[i].at, cases[i].front_end, cases[i].size,
+		if (try_map(rk_memfd(2 * PAGE), cases[i].at, cases[i].front_end, cases[i].size,
 			    cases[i].offset, &r) != -EINVAL)
 			fail_msg("case %zu was not refused", i);
 		assert_null(r);
@@ -129,7 +129,7 @@ static void a_file_that_cannot_be_written_is_refused_and_closed(void **state)
 	unsigned int before = nr_fds();
 	struct gmem_region *r = NULL;
 	char path[64];
-	int fd = kit_memfd(PAGE);
+	int fd = rk_memfd(PAGE);
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	assert_int_equal(try_map(open(path, O_RDONLY | O_CLOEXEC), 0, 0, PAGE, 0, &r), -EACCES);
@@ -156,7 +156,7 @@ static void the_mapping_lives_until_the_last_reference(void **state)
 static void a_truncated_region_reads_as_zero_and_says_so(void **state)
 {
 	struct gmem_region *r = NULL;
-	int fd = kit_memfd(4 * PAGE);
+	int fd = rk_memfd(4 * PAGE);
 
 	assert_int_equal(sigbus_init(), 0);
 	faulted = false;
@@ -245,26 +245,26 @@ static void no_regions_at_all_are_a_memory_without_addresses(void **state)
 
 static void a_range_is_a_pointer_only_inside_of_one_region(void **state)
 {
-	struct kit *k = kit_open_memory();
+	struct ringkit *k = rk_open_memory();
 	const uint8_t *ram = k->region[0]->host, *far = k->region[2]->host;
 	const struct {
 		uint64_t addr, len;
 		const void *expected;
 	} cases[] = {
-		{ KIT_RAM, 1, ram },
-		{ KIT_RAM, KIT_RAM_LEN, ram },
-		{ KIT_RAM, KIT_RAM_LEN + 1, NULL },
-		{ KIT_RAM, 0, NULL },
-		{ KIT_RAM, UINT64_MAX, NULL },
-		{ KIT_RAM + 1, UINT64_MAX, NULL },
-		{ KIT_RAM - 1, 1, NULL },
-		{ KIT_RAM - 1, 2, NULL },
-		{ KIT_NEXT - 1, 1, ram + KIT_RAM_LEN - 1 },
-		{ KIT_NEXT - 1, 2, NULL },
-		{ KIT_NEXT, KIT_NEXT_LEN, k->region[1]->host },
-		{ KIT_HOLE, 1, NULL },
-		{ KIT_FAR + KIT_FAR_LEN - 1, 1, far + KIT_FAR_LEN - 1 },
-		{ KIT_FAR + KIT_FAR_LEN, 1, NULL },
+		{ RK_RAM, 1, ram },
+		{ RK_RAM, RK_RAM_LEN, ram },
+		{ RK_RAM, RK_RAM_LEN + 1, NULL },
+		{ RK_RAM, 0, NULL },
+		{ RK_RAM, UINT64_MAX, NULL },
+		{ RK_RAM + 1, UINT64_MAX, NULL },
+		{ RK_RAM - 1, 1, NULL },
+		{ RK_RAM - 1, 2, NULL },
+		{ RK_NEXT - 1, 1, ram + RK_RAM_LEN - 1 },
+		{ RK_NEXT - 1, 2, NULL },
+		{ RK_NEXT, RK_NEXT_LEN, k->region[1]->host },
+		{ RK_HOLE, 1, NULL },
+		{ RK_FAR + RK_FAR_LEN - 1, 1, far + RK_FAR_LEN - 1 },
+		{ RK_FAR + RK_FAR_LEN, 1, NULL },
 		{ UINT64_MAX, 1, NULL },
 		{ UINT64_MAX, UINT64_MAX, NULL },
 		{ 0, 1, NULL },
@@ -279,45 +279,43 @@ static void a_range_is_a_pointer_only_inside_of_one_region(void **state)
 			if (p != cases[i].expected)
 				fail_msg("case %zu with hint %u", i, start);
 		}
-		assert_ptr_equal(gmem_uva_ptr(k->gm, uva(cases[i].addr + KIT_UVA_OFF),
-					      cases[i].len),
+		assert_ptr_equal(gmem_uva_ptr(k->gm, uva(cases[i].addr + RK_UVA_OFF), cases[i].len),
 				 cases[i].expected);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_span_is_cut_at_the_end_of_its_region(void **state)
 {
-	struct kit *k = kit_open_memory();
+	struct ringkit *k = rk_open_memory();
 	uint64_t len = 1000;
 	unsigned int hint = 0;
 
-	assert_ptr_equal(gmem_span(k->gm, gpa(KIT_NEXT - 10), &len, &hint),
-			 k->region[0]->host + KIT_RAM_LEN - 10);
+	assert_ptr_equal(gmem_span(k->gm, gpa(RK_NEXT - 10), &len, &hint),
+			 k->region[0]->host + RK_RAM_LEN - 10);
 	assert_int_equal(len, 10);
 	len = UINT64_MAX;
-	assert_non_null(gmem_span(k->gm, gpa(KIT_FAR), &len, &hint));
-	assert_int_equal(len, KIT_FAR_LEN);
+	assert_non_null(gmem_span(k->gm, gpa(RK_FAR), &len, &hint));
+	assert_int_equal(len, RK_FAR_LEN);
 	len = 10;
-	assert_non_null(gmem_span(k->gm, gpa(KIT_FAR + 5), &len, &hint));
+	assert_non_null(gmem_span(k->gm, gpa(RK_FAR + 5), &len, &hint));
 	assert_int_equal(len, 10);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_pointer_leads_back_to_its_address(void **state)
 {
-	static const uint64_t addrs[] = { KIT_RAM, KIT_NEXT - 1, KIT_NEXT, KIT_HOLE - 1,
-					  KIT_FAR + 77 };
-	struct kit *k = kit_open_memory();
+	static const uint64_t addrs[] = { RK_RAM, RK_NEXT - 1, RK_NEXT, RK_HOLE - 1, RK_FAR + 77 };
+	struct ringkit *k = rk_open_memory();
 	gpa_t back;
 
 	for (size_t i = 0; i < ARRAY_SIZE(addrs); i++) {
-		assert_true(gmem_gpa_of(k->gm, kit_mem(k, addrs[i]), &back));
+		assert_true(gmem_gpa_of(k->gm, rk_mem(k, addrs[i]), &back));
 		assert_int_equal(back.v, addrs[i]);
 	}
 	assert_false(gmem_gpa_of(k->gm, k, &back));
 	assert_false(gmem_gpa_of(k->gm, NULL, &back));
-	kit_close(k);
+	rk_close(k);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -14,13 +14,13 @@
 
 #define W VIRTQ_DESC_F_WRITE
 
-static const uint64_t split_kind = KIT_FEATURES, packed_kind = KIT_FEATURES | KIT_PACKED;
+static const uint64_t split_kind = RK_FEATURES, packed_kind = RK_FEATURES | RK_PACKED;
 
 /* A loop, and a ring whose device keeps every chain until the test says so. */
 struct rig {
 	struct evloop *ev;
 	struct loop *loop;
-	struct kit *k;
+	struct ringkit *k;
 	struct loop_ring_op op;
 	unsigned int nr_answers, nr_polls, nr_held;
 	struct virtq_chain held[16];
@@ -83,7 +83,7 @@ static struct rig *rig_open(uint64_t features)
 	assert_non_null(r->ev);
 	conf.ev = r->ev;
 	assert_int_equal(loop_create(&conf, &r->loop), 0);
-	r->k = kit_open_stopped(features, 16, kit_base(features & KIT_PACKED));
+	r->k = rk_open_stopped(features, 16, rk_base(features & RK_PACKED));
 	r->k->vq.poll = hold_poll;
 	r->k->vq.priv = r;
 	return r;
@@ -113,7 +113,7 @@ static void expect_used(struct rig *r, uint16_t id)
 	uint16_t got = UINT16_MAX;
 	uint32_t len;
 
-	assert_true(kit_get(r->k, &got, &len));
+	assert_true(rk_get(r->k, &got, &len));
 	assert_int_equal(got, id);
 }
 
@@ -131,7 +131,7 @@ static void rig_close(struct rig *r)
 	assert_int_equal(loop_nr_rings(r->loop), 0);
 	loop_destroy(r->loop);
 	evloop_destroy(r->ev);
-	kit_close(r->k);
+	rk_close(r->k);
 	free(r);
 }
 
@@ -147,7 +147,7 @@ static void a_started_ring_is_polled_every_turn(void **state)
 	loop_turn(r->loop);
 	loop_turn(r->loop);
 	assert_int_equal(r->nr_polls, before + 2);
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	assert_int_equal(loop_turn(r->loop), 1);
 	assert_int_equal(loop_turn(r->loop), 0);
 	assert_int_equal(r->nr_held, 1);
@@ -161,7 +161,7 @@ static void a_stopped_ring_is_not_polled(void **state)
 
 	assert_true(post(r, LOOP_RING_STOP));
 	before = r->nr_polls;
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	assert_false(turn_all(r));
 	assert_int_equal(r->nr_polls, before);
 	assert_int_equal(r->nr_held, 0);
@@ -189,14 +189,14 @@ static void stop_waits_for_the_chains_in_flight_and_publishes_them(void **state)
 {
 	struct rig *r = rig_open_started(state);
 
-	kit_put_good(r->k, 0);
-	kit_put_good(r->k, 4);
+	rk_put_good(r->k, 0);
+	rk_put_good(r->k, 4);
 	turn_all(r);
 	assert_int_equal(r->nr_held, 2);
 	assert_false(post(r, LOOP_RING_STOP));
 	assert_int_equal(r->k->vq.state, VIRTQ_DRAINING);
 	/* What comes now is left for the next back-end. */
-	kit_put_good(r->k, 8);
+	rk_put_good(r->k, 8);
 	assert_false(turn_all(r));
 	assert_int_equal(r->nr_held, 2);
 	end_one(r);
@@ -215,7 +215,7 @@ static void stopping_one_ring_leaves_the_others(void **state)
 	struct rig *r = rig_open_started(state), second = { .ev = r->ev, .loop = r->loop };
 	unsigned int before;
 
-	second.k = kit_open_stopped(*(const uint64_t *)*state, 16, kit_base(r->k->packed));
+	second.k = rk_open_stopped(*(const uint64_t *)*state, 16, rk_base(r->k->packed));
 	second.k->vq.poll = hold_poll;
 	second.k->vq.priv = &second;
 	assert_true(post(&second, LOOP_RING_START));
@@ -223,14 +223,14 @@ static void stopping_one_ring_leaves_the_others(void **state)
 	assert_true(post(r, LOOP_RING_STOP));
 	assert_int_equal(loop_nr_rings(r->loop), 1);
 	before = r->nr_polls;
-	kit_put_good(second.k, 0);
+	rk_put_good(second.k, 0);
 	turn_all(&second);
 	assert_int_equal(second.nr_held, 1);
 	assert_int_equal(r->nr_polls, before);
 	end_one(&second);
 	assert_true(post(&second, LOOP_RING_STOP));
 	expect_used(&second, 0);
-	kit_close(second.k);
+	rk_close(second.k);
 	rig_close(r);
 }
 
@@ -241,11 +241,11 @@ static void the_same_memory_is_answered_at_once(void **state)
 	struct rig *r = rig_open_started(state);
 	struct virtq_conf conf = r->k->vq.conf;
 
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	turn_all(r);
 	conf.enabled = false;
 	assert_true(post_sync(r, conf));
-	kit_put_good(r->k, 4);
+	rk_put_good(r->k, 4);
 	turn_all(r);
 	assert_int_equal(r->nr_held, 1);
 	conf.enabled = true;
@@ -255,7 +255,7 @@ static void the_same_memory_is_answered_at_once(void **state)
 }
 
 /* The memory of a kit without the region NEXT. */
-static struct gmem *without_next(struct kit *k)
+static struct gmem *without_next(struct ringkit *k)
 {
 	struct gmem_region *regions[] = { k->region[0], k->region[2] };
 	struct gmem *gm = NULL;
@@ -266,20 +266,20 @@ static struct gmem *without_next(struct kit *k)
 
 static void new_memory_is_answered_when_the_old_one_is_not_used_any_more(void **state)
 {
-	const struct kit_buf bufs[] = { { KIT_NEXT, 16, 0 }, { KIT_BUF, 1, W } };
+	const struct rk_buf bufs[] = { { RK_NEXT, 16, 0 }, { RK_BUF, 1, W } };
 	struct rig *r = rig_open_started(state);
 	struct virtq_conf conf = r->k->vq.conf;
 	struct gmem *before = r->k->gm, *after = without_next(r->k);
 
-	kit_put(r->k, 0, bufs, 2);
-	kit_put(r->k, 2, bufs, 2);
+	rk_put(r->k, 0, bufs, 2);
+	rk_put(r->k, 2, bufs, 2);
 	turn_all(r);
 	assert_int_equal(r->held[1].error, 0);
 	conf.gm = after;
 	assert_false(post_sync(r, conf));
 	/* The ring goes on under the new memory meanwhile. */
-	kit_put(r->k, 4, bufs, 2);
-	kit_put_good(r->k, 6);
+	rk_put(r->k, 4, bufs, 2);
+	rk_put_good(r->k, 6);
 	turn_all(r);
 	assert_int_equal(r->nr_held, 4);
 	assert_int_equal(r->held[2].error, -EINVAL);
@@ -306,7 +306,7 @@ static void stop_while_memory_changes_ends_both(void **state)
 	struct virtq_conf conf = r->k->vq.conf;
 	struct gmem *before = r->k->gm, *after = without_next(r->k);
 
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	turn_all(r);
 	conf.gm = after;
 	assert_false(post_sync(r, conf));
@@ -331,7 +331,7 @@ static void a_ring_whose_areas_are_gone_breaks_and_gives_back(void **state)
 	struct virtq_conf conf = r->k->vq.conf;
 	struct gmem *before = r->k->gm, *after = without_next(r->k);
 
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	turn_all(r);
 	conf.gm = after;
 	conf.desc = NULL;
@@ -339,8 +339,8 @@ static void a_ring_whose_areas_are_gone_breaks_and_gives_back(void **state)
 	conf.device = NULL;
 	assert_false(post_sync(r, conf));
 	assert_true(r->k->vq.broken);
-	assert_int_equal(kit_drain(r->k->err_fd), 1);
-	kit_put_good(r->k, 4);
+	assert_int_equal(rk_drain(r->k->err_fd), 1);
+	rk_put_good(r->k, 4);
 	assert_false(turn_all(r));
 	assert_int_equal(r->nr_held, 1);
 	end_one(r);
@@ -362,12 +362,12 @@ static void a_new_call_descriptor_hears_of_the_next_batch_anyhow(void **state)
 		r->k->avail->flags = cpu_to_le16(VIRTQ_AVAIL_F_NO_INTERRUPT);
 	conf.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_true(post_sync(r, conf));
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	turn_all(r);
 	end_one(r);
 	virtq_flush(&r->k->vq);
-	assert_int_equal(kit_drain(r->k->call_fd), 0);
-	assert_int_equal(kit_drain(conf.call_fd), 1);
+	assert_int_equal(rk_drain(r->k->call_fd), 0);
+	assert_int_equal(rk_drain(conf.call_fd), 1);
 	rig_close(r);
 	close(conf.call_fd);
 }
@@ -388,7 +388,7 @@ static void what_is_pushed_is_published_by_a_sync(void **state)
 {
 	struct rig *r = rig_open_started(state);
 
-	kit_put_good(r->k, 0);
+	rk_put_good(r->k, 0);
 	turn_all(r);
 	end_one(r);
 	assert_true(post_sync(r, r->k->vq.conf));
@@ -454,14 +454,14 @@ static void what_a_source_ends_is_published_in_the_same_turn(void **state)
 	struct ending_source e = { { .turn = ending_turn, .fd = -1 }, r, 0 };
 
 	assert_int_equal(loop_source_add(r->loop, &e.source), 0);
-	kit_put_good(r->k, 0);
-	kit_put_good(r->k, 4);
-	kit_put_good(r->k, 8);
+	rk_put_good(r->k, 0);
+	rk_put_good(r->k, 4);
+	rk_put_good(r->k, 8);
 	loop_turn(r->loop);
 	expect_used(r, 0);
 	expect_used(r, 4);
 	expect_used(r, 8);
-	assert_int_equal(kit_drain(r->k->call_fd), 1);
+	assert_int_equal(rk_drain(r->k->call_fd), 1);
 	assert_int_equal(e.nr_turns, 1);
 	loop_source_del(r->loop, &e.source);
 	loop_turn(r->loop);

@@ -23,7 +23,7 @@
 struct rig {
 	struct evloop *ev;
 	struct loop *loop;
-	struct kit *k;
+	struct ringkit *k;
 	struct loop_ring_op op;
 	unsigned int nr_answers;
 };
@@ -76,7 +76,7 @@ static struct rig rig_open(enum loop_mode mode, uint64_t features)
 
 	assert_non_null(r.ev);
 	r.loop = loop_open(r.ev, mode);
-	r.k = kit_open_stopped(KIT_FEATURES | features, 64, kit_base(features & KIT_PACKED));
+	r.k = rk_open_stopped(RK_FEATURES | features, 64, rk_base(features & RK_PACKED));
 	r.k->vq.poll = echo_poll;
 	return r;
 }
@@ -85,7 +85,7 @@ static void rig_close(struct rig *r)
 {
 	loop_destroy(r->loop);
 	evloop_destroy(r->ev);
-	kit_close(r->k);
+	rk_close(r->k);
 }
 
 static uint64_t nr_sleeps(const struct rig *r)
@@ -93,29 +93,29 @@ static uint64_t nr_sleeps(const struct rig *r)
 	return counter_read(&loop_get_stats(r->loop)->sleeps);
 }
 
-static void put_and_kick(struct kit *k, uint16_t id)
+static void put_and_kick(struct ringkit *k, uint16_t id)
 {
-	kit_put_good(k, id);
-	kit_kick(k, k->packed ? 3 : 1);
+	rk_put_good(k, id);
+	rk_kick(k, k->packed ? 3 : 1);
 }
 
 /* Wait for the notification as a driver does that sleeps. */
-static void wait_for_used(struct kit *k, uint16_t id)
+static void wait_for_used(struct ringkit *k, uint16_t id)
 {
 	struct pollfd p = { .fd = k->call_fd, .events = POLLIN };
 	uint16_t got = UINT16_MAX;
 	uint32_t len;
 
-	while (!kit_get(k, &got, &len)) {
+	while (!rk_get(k, &got, &len)) {
 		assert_int_equal(poll(&p, 1, -1), 1);
-		kit_drain(k->call_fd);
+		rk_drain(k->call_fd);
 	}
 	assert_int_equal(got, id);
 	assert_int_equal(len, 513);
 }
 
 /* The driver wants to hear of the next used entry. */
-static void want_next(struct kit *k)
+static void want_next(struct ringkit *k)
 {
 	uint16_t pos = k->used_idx | (k->packed && k->used_wrap ? PVIRTQ_EVENT_WRAP : 0);
 
@@ -180,7 +180,7 @@ static void rings_may_be_stopped_and_started_at_any_time(void **state)
 		post_and_wait(&r, LOOP_RING_SYNC);
 		wait_for_used(r.k, 0);
 		post_and_wait(&r, LOOP_RING_STOP);
-		conf = kit_conf(r.k, KIT_FEATURES | kind->features, 64, virtq_base(&r.k->vq));
+		conf = rk_conf(r.k, RK_FEATURES | kind->features, 64, virtq_base(&r.k->vq));
 		virtq_fini(&r.k->vq);
 		assert_int_equal(virtq_init(&r.k->vq, &conf, -1), 0);
 		post_and_wait(&r, LOOP_RING_START);
@@ -327,7 +327,7 @@ static void a_ring_without_a_kick_descriptor_keeps_its_loop_awake(void **state)
 	r.k->vq.conf.kick_fd = -1;
 	post_and_wait(&r, LOOP_RING_START);
 	for (unsigned int i = 0; i < 100; i++) {
-		kit_put_good(r.k, 0);
+		rk_put_good(r.k, 0);
 		wait_for_used(r.k, 0);
 	}
 	post_and_wait(&r, LOOP_RING_STOP);
@@ -363,20 +363,20 @@ static void rings_of_two_loops_do_not_wait_for_each_other(void **state)
 	for (unsigned int i = ARRAY_SIZE(r); i-- > 0;)
 		post_and_wait(&r[i], LOOP_RING_STOP);
 	for (unsigned int i = 0; i < 2; i++) {
-		kit_close(r[i + 2].k);
+		rk_close(r[i + 2].k);
 		rig_close(&r[i]);
 	}
 }
 
-#define EVENT_PACKED (KIT_PACKED | KIT_EVENT_IDX)
+#define EVENT_PACKED (RK_PACKED | RK_EVENT_IDX)
 
-static const struct kind busy_split = { LOOP_BUSY, 0 }, busy_packed = { LOOP_BUSY, KIT_PACKED },
-			 split = { LOOP_ADAPTIVE, 0 }, packed = { LOOP_ADAPTIVE, KIT_PACKED },
-			 event_split = { LOOP_ADAPTIVE, KIT_EVENT_IDX },
+static const struct kind busy_split = { LOOP_BUSY, 0 }, busy_packed = { LOOP_BUSY, RK_PACKED },
+			 split = { LOOP_ADAPTIVE, 0 }, packed = { LOOP_ADAPTIVE, RK_PACKED },
+			 event_split = { LOOP_ADAPTIVE, RK_EVENT_IDX },
 			 event_packed = { LOOP_ADAPTIVE, EVENT_PACKED },
 			 intr_split = { LOOP_INTERRUPT, 0 },
-			 intr_packed = { LOOP_INTERRUPT, KIT_PACKED },
-			 intr_event_split = { LOOP_INTERRUPT, KIT_EVENT_IDX },
+			 intr_packed = { LOOP_INTERRUPT, RK_PACKED },
+			 intr_event_split = { LOOP_INTERRUPT, RK_EVENT_IDX },
 			 intr_event_packed = { LOOP_INTERRUPT, EVENT_PACKED };
 
 #define AS(f, kind)                                                                                \

@@ -15,59 +15,59 @@
 
 #include "core/log.h"
 
-int kit_memfd(uint64_t len)
+int rk_memfd(uint64_t len)
 {
-	int fd = memfd_create("kit", MFD_CLOEXEC);
+	int fd = memfd_create("ringkit", MFD_CLOEXEC);
 
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, (off_t)len), 0);
 	return fd;
 }
 
-static struct gmem_region *add_region(struct kit *k, int fd, uint64_t at, uint64_t len)
+static struct gmem_region *add_region(struct ringkit *k, int fd, uint64_t at, uint64_t len)
 {
 	struct gmem_region *r = NULL;
 
 	assert_int_equal(
-		gmem_region_map(fd, gpa(at), uva(at + KIT_UVA_OFF), len, 0, &k->faulted, &r), 0);
+		gmem_region_map(fd, gpa(at), uva(at + RK_UVA_OFF), len, 0, &k->faulted, &r), 0);
 	return r;
 }
 
-struct kit *kit_open_memory(void)
+struct ringkit *rk_open_memory(void)
 {
-	struct kit *k = calloc(1, sizeof(*k));
+	struct ringkit *k = calloc(1, sizeof(*k));
 
 	assert_non_null(k);
 	/* What a test provokes is logged; its own failures are what counts here. */
 	log_set_level(LOG_LEVEL_ERROR);
-	k->ram_fd = kit_memfd(KIT_RAM_LEN);
-	k->region[0] = add_region(k, dup(k->ram_fd), KIT_RAM, KIT_RAM_LEN);
-	k->region[1] = add_region(k, kit_memfd(KIT_NEXT_LEN), KIT_NEXT, KIT_NEXT_LEN);
-	k->region[2] = add_region(k, kit_memfd(KIT_FAR_LEN), KIT_FAR, KIT_FAR_LEN);
+	k->ram_fd = rk_memfd(RK_RAM_LEN);
+	k->region[0] = add_region(k, dup(k->ram_fd), RK_RAM, RK_RAM_LEN);
+	k->region[1] = add_region(k, rk_memfd(RK_NEXT_LEN), RK_NEXT, RK_NEXT_LEN);
+	k->region[2] = add_region(k, rk_memfd(RK_FAR_LEN), RK_FAR, RK_FAR_LEN);
 	assert_int_equal(gmem_create(k->region, 3, &k->faulted, &k->gm), 0);
 	k->call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	k->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	k->err_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_true(k->call_fd >= 0 && k->kick_fd >= 0 && k->err_fd >= 0);
-	k->vq.name = "kit.0";
+	k->vq.name = "ringkit.0";
 	return k;
 }
 
-uint32_t kit_base(bool packed)
+uint32_t rk_base(bool packed)
 {
 	return packed ? 0x80008000u : 0;
 }
 
-void kit_driver_reset(struct kit *k, bool packed, uint32_t size, uint32_t base)
+void rk_driver_reset(struct ringkit *k, bool packed, uint32_t size, uint32_t base)
 {
 	k->packed = packed;
 	k->size = size;
-	k->desc = kit_mem(k, KIT_DESC);
-	k->pdesc = kit_mem(k, KIT_DESC);
-	k->avail = kit_mem(k, KIT_DRIVER);
-	k->used = kit_mem(k, KIT_DEVICE);
-	k->driver_event = kit_mem(k, KIT_DRIVER);
-	k->device_event = kit_mem(k, KIT_DEVICE);
+	k->desc = rk_mem(k, RK_DESC);
+	k->pdesc = rk_mem(k, RK_DESC);
+	k->avail = rk_mem(k, RK_DRIVER);
+	k->used = rk_mem(k, RK_DEVICE);
+	k->driver_event = rk_mem(k, RK_DRIVER);
+	k->device_event = rk_mem(k, RK_DEVICE);
 	k->avail_idx = (uint16_t)base;
 	k->used_idx = (uint16_t)base;
 	if (packed) {
@@ -78,14 +78,14 @@ void kit_driver_reset(struct kit *k, bool packed, uint32_t size, uint32_t base)
 	}
 }
 
-struct virtq_conf kit_conf(const struct kit *k, uint64_t features, uint32_t size, uint32_t base)
+struct virtq_conf rk_conf(const struct ringkit *k, uint64_t features, uint32_t size, uint32_t base)
 {
 	return (struct virtq_conf){
 		.gm = k->gm,
 		.features = features,
-		.desc = kit_mem(k, KIT_DESC),
-		.driver = kit_mem(k, KIT_DRIVER),
-		.device = kit_mem(k, KIT_DEVICE),
+		.desc = rk_mem(k, RK_DESC),
+		.driver = rk_mem(k, RK_DRIVER),
+		.device = rk_mem(k, RK_DEVICE),
 		.size = size,
 		.base = base,
 		.kick_fd = k->kick_fd,
@@ -96,7 +96,7 @@ struct virtq_conf kit_conf(const struct kit *k, uint64_t features, uint32_t size
 }
 
 /* A ring that starts in the middle was used before: its memory shows that. */
-static void age_packed_ring(struct kit *k)
+static void age_packed_ring(struct ringkit *k)
 {
 	for (uint32_t i = 0; i < k->size; i++) {
 		bool wrap = i < k->used_idx ? k->used_wrap : !k->used_wrap;
@@ -105,35 +105,35 @@ static void age_packed_ring(struct kit *k)
 	}
 }
 
-struct kit *kit_open_stopped(uint64_t features, uint32_t size, uint32_t base)
+struct ringkit *rk_open_stopped(uint64_t features, uint32_t size, uint32_t base)
 {
-	bool packed = features & KIT_PACKED;
-	struct kit *k = kit_open_memory();
+	bool packed = features & RK_PACKED;
+	struct ringkit *k = rk_open_memory();
 	struct virtq_conf conf;
 
-	kit_driver_reset(k, packed, size, base);
-	if (packed && base != kit_base(true))
+	rk_driver_reset(k, packed, size, base);
+	if (packed && base != rk_base(true))
 		age_packed_ring(k);
 	if (!packed) {
 		k->avail->idx = cpu_to_le16((uint16_t)base);
 		k->used->idx = cpu_to_le16((uint16_t)base);
 	}
-	conf = kit_conf(k, features, size, base);
+	conf = rk_conf(k, features, size, base);
 	assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
 	/* The first flush of a ring notifies always; no test counts that one. */
 	k->vq.notify_force = false;
 	return k;
 }
 
-struct kit *kit_open(uint64_t features, uint32_t size, uint32_t base)
+struct ringkit *rk_open(uint64_t features, uint32_t size, uint32_t base)
 {
-	struct kit *k = kit_open_stopped(features, size, base);
+	struct ringkit *k = rk_open_stopped(features, size, base);
 
 	virtq_set_state(&k->vq, VIRTQ_STARTED);
 	return k;
 }
 
-void kit_close(struct kit *k)
+void rk_close(struct ringkit *k)
 {
 	if (k->vq.slot) {
 		for (uint32_t id = 0; id < k->vq.conf.size; id++) {
@@ -157,7 +157,7 @@ void kit_close(struct kit *k)
 	free(k);
 }
 
-void *kit_mem(const struct kit *k, uint64_t at)
+void *rk_mem(const struct ringkit *k, uint64_t at)
 {
 	unsigned int hint = 0;
 	void *p = gmem_ptr(k->gm, gpa(at), 1, &hint);
@@ -168,7 +168,7 @@ void *kit_mem(const struct kit *k, uint64_t at)
 
 /* --- the driver ----------------------------------------------------------- */
 
-static struct virtq_desc split_desc(const struct kit_buf *b, bool last, uint16_t next)
+static struct virtq_desc split_desc(const struct rk_buf *b, bool last, uint16_t next)
 {
 	return (struct virtq_desc){
 		.addr = cpu_to_le64(b->addr),
@@ -178,24 +178,24 @@ static struct virtq_desc split_desc(const struct kit_buf *b, bool last, uint16_t
 	};
 }
 
-void kit_avail(struct kit *k, uint16_t head)
+void rk_avail(struct ringkit *k, uint16_t head)
 {
 	k->avail->ring[k->avail_idx++ & (k->size - 1)] = cpu_to_le16(head);
 	/* Pairs with the device's acquire of idx. */
 	store_release(&k->avail->idx.wire, cpu_to_le16(k->avail_idx).wire);
 }
 
-static void put_split(struct kit *k, uint16_t id, const struct kit_buf *bufs, unsigned int nr)
+static void put_split(struct ringkit *k, uint16_t id, const struct rk_buf *bufs, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		uint32_t at = (id + i) & (k->size - 1);
 
 		k->desc[at] = split_desc(&bufs[i], i + 1 == nr, (at + 1) & (k->size - 1));
 	}
-	kit_avail(k, id);
+	rk_avail(k, id);
 }
 
-static void put_packed(struct kit *k, uint16_t id, const struct kit_buf *bufs, unsigned int nr)
+static void put_packed(struct ringkit *k, uint16_t id, const struct rk_buf *bufs, unsigned int nr)
 {
 	struct pvirtq_desc *head = &k->pdesc[k->avail_idx];
 	uint16_t head_flags = 0;
@@ -224,7 +224,7 @@ static void put_packed(struct kit *k, uint16_t id, const struct kit_buf *bufs, u
 	store_release(&head->flags.wire, cpu_to_le16(head_flags).wire);
 }
 
-void kit_put(struct kit *k, uint16_t id, const struct kit_buf *bufs, unsigned int nr)
+void rk_put(struct ringkit *k, uint16_t id, const struct rk_buf *bufs, unsigned int nr)
 {
 	if (k->packed)
 		put_packed(k, id, bufs, nr);
@@ -232,10 +232,10 @@ void kit_put(struct kit *k, uint16_t id, const struct kit_buf *bufs, unsigned in
 		put_split(k, id, bufs, nr);
 }
 
-void kit_table(struct kit *k, uint64_t table, const struct kit_buf *bufs, unsigned int nr)
+void rk_table(struct ringkit *k, uint64_t table, const struct rk_buf *bufs, unsigned int nr)
 {
-	struct virtq_desc *split = kit_mem(k, table);
-	struct pvirtq_desc *packed = kit_mem(k, table);
+	struct virtq_desc *split = rk_mem(k, table);
+	struct pvirtq_desc *packed = rk_mem(k, table);
 
 	for (unsigned int i = 0; i < nr; i++) {
 		if (!k->packed) {
@@ -250,27 +250,27 @@ void kit_table(struct kit *k, uint64_t table, const struct kit_buf *bufs, unsign
 	}
 }
 
-void kit_put_indirect(struct kit *k, uint16_t id, uint64_t table, const struct kit_buf *bufs,
-		      unsigned int nr)
+void rk_put_indirect(struct ringkit *k, uint16_t id, uint64_t table, const struct rk_buf *bufs,
+		     unsigned int nr)
 {
-	const struct kit_buf head = { table, nr * 16, VIRTQ_DESC_F_INDIRECT };
+	const struct rk_buf head = { table, nr * 16, VIRTQ_DESC_F_INDIRECT };
 
-	kit_table(k, table, bufs, nr);
-	kit_put(k, id, &head, 1);
+	rk_table(k, table, bufs, nr);
+	rk_put(k, id, &head, 1);
 }
 
-void kit_put_good(struct kit *k, uint16_t id)
+void rk_put_good(struct ringkit *k, uint16_t id)
 {
-	const struct kit_buf bufs[] = {
-		{ KIT_BUF, 16, 0 },
-		{ KIT_BUF + 0x1000, 512, VIRTQ_DESC_F_WRITE },
-		{ KIT_BUF + 0x2000, 1, VIRTQ_DESC_F_WRITE },
+	const struct rk_buf bufs[] = {
+		{ RK_BUF, 16, 0 },
+		{ RK_BUF + 0x1000, 512, VIRTQ_DESC_F_WRITE },
+		{ RK_BUF + 0x2000, 1, VIRTQ_DESC_F_WRITE },
 	};
 
-	kit_put(k, id, bufs, ARRAY_SIZE(bufs));
+	rk_put(k, id, bufs, ARRAY_SIZE(bufs));
 }
 
-static bool get_split(struct kit *k, uint16_t *id, uint32_t *len)
+static bool get_split(struct ringkit *k, uint16_t *id, uint32_t *len)
 {
 	const struct virtq_used_elem *e = &k->used->ring[k->used_idx & (k->size - 1)];
 
@@ -284,7 +284,7 @@ static bool get_split(struct kit *k, uint16_t *id, uint32_t *len)
 	return true;
 }
 
-static bool get_packed(struct kit *k, uint16_t *id, uint32_t *len)
+static bool get_packed(struct ringkit *k, uint16_t *id, uint32_t *len)
 {
 	const struct pvirtq_desc *d = &k->pdesc[k->used_idx];
 	/* Pairs with the device's release of flags. */
@@ -311,7 +311,7 @@ static bool event_passed(uint16_t event, uint16_t now, uint16_t nr)
 	return (uint16_t)(now - event - 1) < nr;
 }
 
-static bool kick_wanted(const struct kit *k, uint16_t nr)
+static bool kick_wanted(const struct ringkit *k, uint16_t nr)
 {
 	const le16 *avail_event = (const le16 *)&k->used->ring[k->size];
 	uint16_t flags, event;
@@ -333,7 +333,7 @@ static bool kick_wanted(const struct kit *k, uint16_t nr)
 			    nr);
 }
 
-bool kit_kick(struct kit *k, uint16_t nr)
+bool rk_kick(struct ringkit *k, uint16_t nr)
 {
 	const uint64_t one = 1;
 
@@ -346,12 +346,12 @@ bool kit_kick(struct kit *k, uint16_t nr)
 	return true;
 }
 
-bool kit_get(struct kit *k, uint16_t *id, uint32_t *len)
+bool rk_get(struct ringkit *k, uint16_t *id, uint32_t *len)
 {
 	return k->packed ? get_packed(k, id, len) : get_split(k, id, len);
 }
 
-uint64_t kit_drain(int fd)
+uint64_t rk_drain(int fd)
 {
 	uint64_t count = 0;
 
@@ -362,40 +362,40 @@ uint64_t kit_drain(int fd)
 
 /* --- the device ------------------------------------------------------------ */
 
-struct virtq_chain kit_pop(struct kit *k)
+struct virtq_chain rk_pop(struct ringkit *k)
 {
 	struct virtq_chain c = { 0 };
 
 	assert_int_equal(virtq_pop(&k->vq, &c), 1);
-	kit_check_iov(k, &c);
+	rk_check_iov(k, &c);
 	return c;
 }
 
-void kit_pop_none(struct kit *k)
+void rk_pop_none(struct ringkit *k)
 {
 	struct virtq_chain c = { 0 };
 
 	assert_int_equal(virtq_pop(&k->vq, &c), 0);
 }
 
-void kit_complete(struct kit *k, uint16_t id, uint32_t len)
+void rk_complete(struct ringkit *k, uint16_t id, uint32_t len)
 {
 	uint16_t got_id = 0;
 	uint32_t got_len = 0;
 
-	assert_false(kit_get(k, &got_id, &got_len));
+	assert_false(rk_get(k, &got_id, &got_len));
 	virtq_push(&k->vq, id, len);
-	assert_false(kit_get(k, &got_id, &got_len));
+	assert_false(rk_get(k, &got_id, &got_len));
 	virtq_flush(&k->vq);
-	assert_true(kit_get(k, &got_id, &got_len));
+	assert_true(rk_get(k, &got_id, &got_len));
 	assert_int_equal(got_id, id);
 	assert_int_equal(got_len, len);
 	if (k->packed)
 		assert_int_equal(!!(k->used_flags & VIRTQ_DESC_F_WRITE), len > 0);
-	assert_false(kit_get(k, &got_id, &got_len));
+	assert_false(rk_get(k, &got_id, &got_len));
 }
 
-static bool in_memory(const struct kit *k, const struct iovec *v)
+static bool in_memory(const struct ringkit *k, const struct iovec *v)
 {
 	const uint8_t *p = v->iov_base;
 
@@ -408,7 +408,7 @@ static bool in_memory(const struct kit *k, const struct iovec *v)
 	return false;
 }
 
-void kit_check_iov(const struct kit *k, const struct virtq_chain *c)
+void rk_check_iov(const struct ringkit *k, const struct virtq_chain *c)
 {
 	uint64_t out = 0, in = 0;
 

@@ -11,38 +11,37 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const uint64_t split_kind = KIT_FEATURES, packed_kind = KIT_FEATURES | KIT_PACKED;
+static const uint64_t split_kind = RK_FEATURES, packed_kind = RK_FEATURES | RK_PACKED;
 
 static bool is_packed(void **state)
 {
-	return *(const uint64_t *)*state & KIT_PACKED;
+	return *(const uint64_t *)*state & RK_PACKED;
 }
 
-static struct kit *open_with(void **state, uint32_t size, uint64_t more_features)
+static struct ringkit *open_with(void **state, uint32_t size, uint64_t more_features)
 {
-	return kit_open(*(const uint64_t *)*state | more_features, size,
-			kit_base(is_packed(state)));
+	return rk_open(*(const uint64_t *)*state | more_features, size, rk_base(is_packed(state)));
 }
 
 /* Serve nr chains of one descriptor as one batch; the notifications sent. */
-static uint64_t serve(struct kit *k, unsigned int nr)
+static uint64_t serve(struct ringkit *k, unsigned int nr)
 {
-	const struct kit_buf buf = { KIT_BUF, 8, 0 };
+	const struct rk_buf buf = { RK_BUF, 8, 0 };
 	uint16_t id;
 	uint32_t len;
 
 	for (unsigned int i = 0; i < nr; i++) {
-		kit_put(k, (uint16_t)i, &buf, 1);
-		virtq_push(&k->vq, kit_pop(k).id, 0);
+		rk_put(k, (uint16_t)i, &buf, 1);
+		virtq_push(&k->vq, rk_pop(k).id, 0);
 	}
 	virtq_flush(&k->vq);
 	for (unsigned int i = 0; i < nr; i++)
-		assert_true(kit_get(k, &id, &len));
-	return kit_drain(k->call_fd);
+		assert_true(rk_get(k, &id, &len));
+	return rk_drain(k->call_fd);
 }
 
 /* The driver's wish, by flags. */
-static void driver_flags(struct kit *k, bool wants)
+static void driver_flags(struct ringkit *k, bool wants)
 {
 	if (k->packed)
 		k->driver_event->flags =
@@ -55,18 +54,18 @@ static void driver_flags(struct kit *k, bool wants)
 
 static void a_batch_is_one_notification(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	assert_int_equal(serve(k, 1), 1);
 	assert_int_equal(serve(k, 16), 1);
 	assert_int_equal(serve(k, 3), 1);
 	assert_int_equal(counter_read(&k->vq.stats.notifications), 3);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_driver_that_wants_none_gets_none(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	driver_flags(k, false);
 	assert_int_equal(serve(k, 5), 0);
@@ -74,57 +73,57 @@ static void a_driver_that_wants_none_gets_none(void **state)
 	assert_int_equal(serve(k, 5), 1);
 	driver_flags(k, false);
 	assert_int_equal(serve(k, 5), 0);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_flush_without_a_push_notifies_nobody(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	virtq_flush(&k->vq);
-	assert_int_equal(kit_drain(k->call_fd), 0);
-	kit_put_good(k, 0);
-	kit_pop(k);
+	assert_int_equal(rk_drain(k->call_fd), 0);
+	rk_put_good(k, 0);
+	rk_pop(k);
 	virtq_flush(&k->vq);
-	assert_int_equal(kit_drain(k->call_fd), 0);
-	kit_close(k);
+	assert_int_equal(rk_drain(k->call_fd), 0);
+	rk_close(k);
 }
 
 static void the_first_batch_of_a_ring_notifies_always(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	k->vq.notify_force = true;
 	driver_flags(k, false);
 	assert_int_equal(serve(k, 2), 1);
 	assert_int_equal(serve(k, 2), 0);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_ring_without_a_call_descriptor_is_served(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	k->vq.conf.call_fd = -1;
 	assert_int_equal(serve(k, 16), 0);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_full_call_counter_stops_nobody(void **state)
 {
 	const uint64_t full = UINT64_MAX - 1;
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	assert_int_equal(write(k->call_fd, &full, sizeof(full)), sizeof(full));
 	assert_int_equal(serve(k, 4), full);
 	assert_int_equal(serve(k, 4), 1);
-	kit_close(k);
+	rk_close(k);
 }
 
 /* Without EVENT_IDX a driver may only use flags; a stale index says nothing. */
 static void an_event_index_that_was_not_negotiated_is_ignored(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	if (k->packed) {
 		k->driver_event->desc = cpu_to_le16(9 | PVIRTQ_EVENT_WRAP);
@@ -133,7 +132,7 @@ static void an_event_index_that_was_not_negotiated_is_ignored(void **state)
 		k->avail->ring[16] = cpu_to_le16(9);
 	}
 	assert_int_equal(serve(k, 1), 1);
-	kit_close(k);
+	rk_close(k);
 }
 
 /* --- to the driver, by index -------------------------------------------------------- */
@@ -171,7 +170,7 @@ static void split_event_index_is_notified_when_it_is_passed(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct kit *k = kit_open(split_kind | KIT_EVENT_IDX, 16, cases[i].old);
+		struct ringkit *k = rk_open(split_kind | RK_EVENT_IDX, 16, cases[i].old);
 
 		k->avail->ring[16] = cpu_to_le16(cases[i].event);
 		/* The flag has no meaning any more. */
@@ -179,7 +178,7 @@ static void split_event_index_is_notified_when_it_is_passed(void **state)
 		if (serve(k, cases[i].nr) != cases[i].notified)
 			fail_msg("case %zu: event %u, %u used from %u", i, cases[i].event,
 				 cases[i].nr, cases[i].old);
-		kit_close(k);
+		rk_close(k);
 	}
 }
 
@@ -234,8 +233,8 @@ static void packed_event_offset_is_notified_when_it_is_passed(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		uint32_t pos = cases[i].old | (uint32_t)cases[i].old_wrap << 15;
-		struct kit *k =
-			kit_open(packed_kind | KIT_EVENT_IDX, cases[i].size, pos | pos << 16);
+		struct ringkit *k =
+			rk_open(packed_kind | RK_EVENT_IDX, cases[i].size, pos | pos << 16);
 
 		k->driver_event->desc =
 			cpu_to_le16(cases[i].event | (cases[i].event_wrap ? PVIRTQ_EVENT_WRAP : 0));
@@ -243,7 +242,7 @@ static void packed_event_offset_is_notified_when_it_is_passed(void **state)
 		if (serve(k, cases[i].nr) != cases[i].notified)
 			fail_msg("case %zu: event %u, %u used from %u of %u", i, cases[i].event,
 				 cases[i].nr, cases[i].old, cases[i].size);
-		kit_close(k);
+		rk_close(k);
 	}
 }
 
@@ -251,25 +250,25 @@ static void packed_event_offset_is_notified_when_it_is_passed(void **state)
 static void packed_event_inside_of_a_chain_is_notified(void **state)
 {
 	for (uint16_t event = 0; event < 8; event++) {
-		struct kit *k = kit_open(packed_kind | KIT_EVENT_IDX, 8, kit_base(true));
+		struct ringkit *k = rk_open(packed_kind | RK_EVENT_IDX, 8, rk_base(true));
 
 		k->driver_event->desc = cpu_to_le16(event | PVIRTQ_EVENT_WRAP);
 		k->driver_event->flags = cpu_to_le16(PVIRTQ_EVENT_F_DESC);
-		kit_put_good(k, 0);
-		kit_put_good(k, 1);
-		kit_pop(k);
-		kit_pop(k);
-		kit_complete(k, 1, 1);
-		assert_int_equal(kit_drain(k->call_fd), event < 3);
-		kit_complete(k, 0, 1);
-		assert_int_equal(kit_drain(k->call_fd), event >= 3 && event < 6);
-		kit_close(k);
+		rk_put_good(k, 0);
+		rk_put_good(k, 1);
+		rk_pop(k);
+		rk_pop(k);
+		rk_complete(k, 1, 1);
+		assert_int_equal(rk_drain(k->call_fd), event < 3);
+		rk_complete(k, 0, 1);
+		assert_int_equal(rk_drain(k->call_fd), event >= 3 && event < 6);
+		rk_close(k);
 	}
 }
 
 static void packed_flags_hold_beside_the_event_index(void **state)
 {
-	struct kit *k = open_with(state, 16, KIT_EVENT_IDX);
+	struct ringkit *k = open_with(state, 16, RK_EVENT_IDX);
 
 	k->driver_event->desc = cpu_to_le16(12);
 	k->driver_event->flags = cpu_to_le16(PVIRTQ_EVENT_F_ENABLE);
@@ -279,13 +278,13 @@ static void packed_flags_hold_beside_the_event_index(void **state)
 	/* Reserved: too many notifications are better than none. */
 	k->driver_event->flags = cpu_to_le16(3);
 	assert_int_equal(serve(k, 2), 1);
-	kit_close(k);
+	rk_close(k);
 }
 
 /* A driver that moves its event with every batch hears of every batch. */
 static void an_event_that_moves_along_is_notified_every_time(void **state)
 {
-	struct kit *k = open_with(state, is_packed(state) ? 5 : 4, KIT_EVENT_IDX);
+	struct ringkit *k = open_with(state, is_packed(state) ? 5 : 4, RK_EVENT_IDX);
 
 	for (unsigned int i = 0; i < 70000; i++) {
 		if (k->packed) {
@@ -297,14 +296,14 @@ static void an_event_that_moves_along_is_notified_every_time(void **state)
 		}
 		assert_int_equal(serve(k, 1 + i % 4), 1);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 /* --- from the driver ------------------------------------------------------------------- */
 
 static void notifications_are_asked_for_by_flags(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	for (unsigned int i = 0; i < 3; i++) {
 		virtq_notify_disable(&k->vq);
@@ -323,13 +322,13 @@ static void notifications_are_asked_for_by_flags(void **state)
 			assert_int_equal(le16_to_cpu(k->used->flags), 0);
 		serve(k, 3);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 /* The driver kicks when it makes the event's entry available: the next one. */
 static void notifications_are_asked_for_by_the_next_index(void **state)
 {
-	struct kit *k = open_with(state, is_packed(state) ? 5 : 4, KIT_EVENT_IDX);
+	struct ringkit *k = open_with(state, is_packed(state) ? 5 : 4, RK_EVENT_IDX);
 	le16 *avail_event = (le16 *)&k->used->ring[4];
 
 	for (unsigned int i = 0; i < 70000; i++) {
@@ -346,28 +345,28 @@ static void notifications_are_asked_for_by_the_next_index(void **state)
 		virtq_notify_disable(&k->vq);
 		serve(k, 1 + i % 4);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void work_is_seen_without_popping_it(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	assert_false(virtq_has_work(&k->vq));
-	kit_put_good(k, 0);
+	rk_put_good(k, 0);
 	assert_true(virtq_has_work(&k->vq));
 	assert_true(virtq_has_work(&k->vq));
-	kit_pop(k);
+	rk_pop(k);
 	assert_false(virtq_has_work(&k->vq));
-	kit_complete(k, 0, 0);
+	rk_complete(k, 0, 0);
 	assert_false(virtq_has_work(&k->vq));
-	kit_close(k);
+	rk_close(k);
 }
 
 /* Its areas may be in no memory region any more. */
 static void a_broken_ring_writes_no_wish(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	virtq_break(&k->vq, "the test says so");
 	virtq_notify_disable(&k->vq);
@@ -375,17 +374,17 @@ static void a_broken_ring_writes_no_wish(void **state)
 		assert_int_equal(le16_to_cpu(k->device_event->flags), 0);
 	else
 		assert_int_equal(le16_to_cpu(k->used->flags), 0);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_broken_ring_signals_its_error_descriptor_once(void **state)
 {
-	struct kit *k = open_with(state, 16, 0);
+	struct ringkit *k = open_with(state, 16, 0);
 
 	virtq_break(&k->vq, "the test says so");
 	virtq_break(&k->vq, "the test says so again");
-	assert_int_equal(kit_drain(k->err_fd), 1);
-	kit_close(k);
+	assert_int_equal(rk_drain(k->err_fd), 1);
+	rk_close(k);
 }
 
 #define BOTH(f) { #f " (split)", f, NULL, NULL, (void *)&split_kind }, PACKED_AS(#f " (packed)", f)

@@ -15,25 +15,18 @@
 #include <unistd.h>
 
 #include "core/sigbus.h"
+#include "tests/under_tsan.h"
 
 #define W VIRTQ_DESC_F_WRITE
 #define ROUNDS 60000
 
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
+static const uint64_t split_kind = RK_FEATURES, packed_kind = RK_FEATURES | RK_PACKED;
 
-static const uint64_t split_kind = KIT_FEATURES, packed_kind = KIT_FEATURES | KIT_PACKED;
-
-static struct kit *open_kind(void **state, uint32_t size)
+static struct ringkit *open_kind(void **state, uint32_t size)
 {
 	uint64_t features = *(const uint64_t *)*state;
 
-	return kit_open(features, size, kit_base(features & KIT_PACKED));
+	return rk_open(features, size, rk_base(features & RK_PACKED));
 }
 
 /* --- rewriting ---------------------------------------------------------------------- */
@@ -57,8 +50,8 @@ static uint64_t next_random(uint64_t *seed)
 /* One field of a descriptor, from good to bad and back. */
 static void mutate(struct mutator *m)
 {
-	static const uint64_t addrs[] = { KIT_BUF, KIT_HOLE,	 UINT64_MAX - 3, KIT_NEXT - 4,
-					  0,	   KIT_BUF + 64, KIT_TABLE };
+	static const uint64_t addrs[] = { RK_BUF, RK_HOLE,     UINT64_MAX - 3, RK_NEXT - 4,
+					  0,	  RK_BUF + 64, RK_TABLE };
 	static const uint32_t lens[] = { 8, 0, UINT32_MAX, 16, 0x7fffffff, 64, 8 };
 	static const uint16_t flags[] = { 0,
 					  VIRTQ_DESC_F_NEXT,
@@ -112,7 +105,7 @@ static void mutator_stop(struct mutator *m)
 	pthread_join(m->thread, NULL);
 }
 
-/* kit_pop() checks every iovec; the bytes are touched as a device would. */
+/* rk_pop() checks every iovec; the bytes are touched as a device would. */
 static void touch(const struct virtq_chain *c)
 {
 	for (unsigned int i = 0; i < c->out_cnt + c->in_cnt; i++) {
@@ -122,7 +115,7 @@ static void touch(const struct virtq_chain *c)
 	}
 }
 
-static void serve_while_mutating(struct kit *k, struct mutator *m, const struct kit_buf *bufs,
+static void serve_while_mutating(struct ringkit *k, struct mutator *m, const struct rk_buf *bufs,
 				 unsigned int nr)
 {
 	uint16_t id;
@@ -132,27 +125,25 @@ static void serve_while_mutating(struct kit *k, struct mutator *m, const struct 
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		struct virtq_chain c;
 
-		kit_put(k, 0, bufs, nr);
-		c = kit_pop(k);
+		rk_put(k, 0, bufs, nr);
+		c = rk_pop(k);
 		touch(&c);
 		virtq_push(&k->vq, c.id, 0);
 		virtq_flush(&k->vq);
-		assert_true(kit_get(k, &id, &len));
+		assert_true(rk_get(k, &id, &len));
 	}
 	mutator_stop(m);
 	assert_false(k->vq.broken);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void descriptors_rewritten_while_popped_stay_inside_of_memory(void **state)
 {
-	const struct kit_buf bufs[] = { { KIT_BUF, 16, 0 },
-					{ KIT_BUF, 512, W },
-					{ KIT_BUF, 1, W } };
-	struct kit *k;
+	const struct rk_buf bufs[] = { { RK_BUF, 16, 0 }, { RK_BUF, 512, W }, { RK_BUF, 1, W } };
+	struct ringkit *k;
 	struct mutator m = { .seed = 0x9e3779b97f4a7c15 };
 
-#ifdef UNDER_TSAN
+#ifdef RK_UNDER_TSAN
 	print_message("skipped: a guest's writes are no data race of ours\n");
 	skip();
 #endif
@@ -165,20 +156,18 @@ static void descriptors_rewritten_while_popped_stay_inside_of_memory(void **stat
 
 static void tables_rewritten_while_popped_stay_inside_of_memory(void **state)
 {
-	const struct kit_buf table[] = { { KIT_BUF, 16, 0 },
-					 { KIT_BUF, 512, W },
-					 { KIT_BUF, 1, W } };
-	const struct kit_buf buf = { KIT_TABLE, 48, VIRTQ_DESC_F_INDIRECT };
+	const struct rk_buf table[] = { { RK_BUF, 16, 0 }, { RK_BUF, 512, W }, { RK_BUF, 1, W } };
+	const struct rk_buf buf = { RK_TABLE, 48, VIRTQ_DESC_F_INDIRECT };
 	struct mutator m = { .seed = 0xbf58476d1ce4e5b9 };
-	struct kit *k;
+	struct ringkit *k;
 
-#ifdef UNDER_TSAN
+#ifdef RK_UNDER_TSAN
 	print_message("skipped: a guest's writes are no data race of ours\n");
 	skip();
 #endif
 	k = open_kind(state, 16);
-	kit_table(k, KIT_TABLE, table, 3);
-	m.target = kit_mem(k, KIT_TABLE);
+	rk_table(k, RK_TABLE, table, 3);
+	m.target = rk_mem(k, RK_TABLE);
 	m.nr = 3;
 	serve_while_mutating(k, &m, &buf, 1);
 }
@@ -188,19 +177,19 @@ static void a_ring_rewritten_as_a_whole_breaks_at_worst(void **state)
 {
 	struct mutator m = { .seed = 0x94d049bb133111eb };
 	struct virtq_chain c;
-	struct kit *k;
+	struct ringkit *k;
 
-#ifdef UNDER_TSAN
+#ifdef RK_UNDER_TSAN
 	print_message("skipped: a guest's writes are no data race of ours\n");
 	skip();
 #endif
 	k = open_kind(state, 16);
-	m.target = k->packed ? k->desc : kit_mem(k, KIT_DRIVER);
+	m.target = k->packed ? k->desc : rk_mem(k, RK_DRIVER);
 	m.nr = k->packed ? 16 : 3;
 	mutator_start(&m);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		if (virtq_pop(&k->vq, &c)) {
-			kit_check_iov(k, &c);
+			rk_check_iov(k, &c);
 			touch(&c);
 			virtq_push(&k->vq, c.id, 1);
 			virtq_flush(&k->vq);
@@ -211,20 +200,20 @@ static void a_ring_rewritten_as_a_whole_breaks_at_worst(void **state)
 			virtq_set_state(&k->vq, VIRTQ_STOPPED);
 			struct virtq_conf conf = k->vq.conf;
 
-			conf.base = kit_base(k->packed);
+			conf.base = rk_base(k->packed);
 			virtq_fini(&k->vq);
 			assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
 			virtq_set_state(&k->vq, VIRTQ_STARTED);
 		}
 	}
 	mutator_stop(&m);
-	kit_close(k);
+	rk_close(k);
 }
 
 /* --- truncation ----------------------------------------------------------------------- */
 
 /* Pop what is there; the ring breaks within a batch. */
-static void pop_until_broken(struct kit *k)
+static void pop_until_broken(struct ringkit *k)
 {
 	struct virtq_chain c;
 
@@ -234,58 +223,58 @@ static void pop_until_broken(struct kit *k)
 	}
 	assert_true(read_once(&k->faulted));
 	assert_true(k->vq.broken);
-	assert_int_equal(kit_drain(k->err_fd), 1);
-	kit_pop_none(k);
+	assert_int_equal(rk_drain(k->err_fd), 1);
+	rk_pop_none(k);
 }
 
 static void a_truncated_file_breaks_the_ring_and_kills_nobody(void **state)
 {
-	struct kit *k = open_kind(state, 16), *other = open_kind(state, 16);
+	struct ringkit *k = open_kind(state, 16), *other = open_kind(state, 16);
 
 	/* Here, as the test runner sets its own handler for each test. */
 	assert_int_equal(sigbus_init(), 0);
-	kit_put_good(k, 0);
-	kit_put_good(k, 4);
-	kit_put_good(k, 8);
-	kit_pop(k);
+	rk_put_good(k, 0);
+	rk_put_good(k, 4);
+	rk_put_good(k, 8);
+	rk_pop(k);
 	assert_int_equal(ftruncate(k->ram_fd, 0), 0);
 	pop_until_broken(k);
 	virtq_push(&k->vq, 0, 1);
 	virtq_flush(&k->vq);
-	kit_put_good(other, 8);
-	assert_int_equal(kit_pop(other).error, 0);
-	kit_complete(other, 8, 513);
-	kit_close(other);
-	kit_close(k);
+	rk_put_good(other, 8);
+	assert_int_equal(rk_pop(other).error, 0);
+	rk_complete(other, 8, 513);
+	rk_close(other);
+	rk_close(k);
 }
 
 static void buffers_cut_off_under_a_chain_break_the_ring_next(void **state)
 {
-	struct kit *k = open_kind(state, 16);
+	struct ringkit *k = open_kind(state, 16);
 	struct virtq_chain c;
 
 	assert_int_equal(sigbus_init(), 0);
-	kit_put_good(k, 0);
-	c = kit_pop(k);
-	assert_int_equal(ftruncate(k->ram_fd, KIT_TABLE - KIT_RAM), 0);
+	rk_put_good(k, 0);
+	c = rk_pop(k);
+	assert_int_equal(ftruncate(k->ram_fd, RK_TABLE - RK_RAM), 0);
 	memset(c.iov[1].iov_base, 0xff, c.iov[1].iov_len);
 	assert_true(read_once(&k->faulted));
 	virtq_push(&k->vq, 0, 513);
 	virtq_flush(&k->vq);
 	pop_until_broken(k);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void an_indirect_table_cut_off_breaks_the_ring(void **state)
 {
-	const struct kit_buf bufs[] = { { KIT_BUF, 16, 0 }, { KIT_BUF, 1, W } };
-	struct kit *k = open_kind(state, 16);
+	const struct rk_buf bufs[] = { { RK_BUF, 16, 0 }, { RK_BUF, 1, W } };
+	struct ringkit *k = open_kind(state, 16);
 
 	assert_int_equal(sigbus_init(), 0);
-	kit_put_indirect(k, 0, KIT_TABLE, bufs, 2);
-	assert_int_equal(ftruncate(k->ram_fd, KIT_TABLE - KIT_RAM), 0);
+	rk_put_indirect(k, 0, RK_TABLE, bufs, 2);
+	assert_int_equal(ftruncate(k->ram_fd, RK_TABLE - RK_RAM), 0);
 	pop_until_broken(k);
-	kit_close(k);
+	rk_close(k);
 }
 
 #define BOTH(f) { #f " (split)", f, NULL, NULL, (void *)&split_kind }, PACKED_AS(#f " (packed)", f)

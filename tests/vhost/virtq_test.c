@@ -12,33 +12,32 @@
 
 #define W VIRTQ_DESC_F_WRITE
 
-static const uint64_t split_kind = KIT_FEATURES, packed_kind = KIT_FEATURES | KIT_PACKED;
+static const uint64_t split_kind = RK_FEATURES, packed_kind = RK_FEATURES | RK_PACKED;
 
 static bool is_packed(void **state)
 {
-	return *(const uint64_t *)*state & KIT_PACKED;
+	return *(const uint64_t *)*state & RK_PACKED;
 }
 
-static struct kit *open_with(void **state, uint32_t size, uint64_t more_features)
+static struct ringkit *open_with(void **state, uint32_t size, uint64_t more_features)
 {
-	return kit_open(*(const uint64_t *)*state | more_features, size,
-			kit_base(is_packed(state)));
+	return rk_open(*(const uint64_t *)*state | more_features, size, rk_base(is_packed(state)));
 }
 
 /* A chain of nr descriptors whose lengths tell which chain it is. */
-static void put_tagged(struct kit *k, uint16_t id, unsigned int nr, uint32_t tag)
+static void put_tagged(struct ringkit *k, uint16_t id, unsigned int nr, uint32_t tag)
 {
-	struct kit_buf bufs[8];
+	struct rk_buf bufs[8];
 
 	assert_true(nr && nr <= ARRAY_SIZE(bufs));
 	for (unsigned int i = 0; i < nr; i++)
-		bufs[i] = (struct kit_buf){ KIT_BUF + 64 * i, 1 + tag % 1000, i ? W : 0 };
-	kit_put(k, id, bufs, nr);
+		bufs[i] = (struct rk_buf){ RK_BUF + 64 * i, 1 + tag % 1000, i ? W : 0 };
+	rk_put(k, id, bufs, nr);
 }
 
-static void pop_tagged(struct kit *k, uint16_t id, unsigned int nr, uint32_t tag)
+static void pop_tagged(struct ringkit *k, uint16_t id, unsigned int nr, uint32_t tag)
 {
-	struct virtq_chain c = kit_pop(k);
+	struct virtq_chain c = rk_pop(k);
 
 	assert_int_equal(c.error, 0);
 	assert_int_equal(c.id, id);
@@ -47,26 +46,26 @@ static void pop_tagged(struct kit *k, uint16_t id, unsigned int nr, uint32_t tag
 	assert_int_equal(c.out_len, 1 + tag % 1000);
 }
 
-static void expect_used(struct kit *k, uint16_t id, uint32_t len)
+static void expect_used(struct ringkit *k, uint16_t id, uint32_t len)
 {
 	uint16_t got_id = UINT16_MAX;
 	uint32_t got_len = 0;
 
-	assert_true(kit_get(k, &got_id, &got_len));
+	assert_true(rk_get(k, &got_id, &got_len));
 	assert_int_equal(got_id, id);
 	assert_int_equal(got_len, len);
 }
 
-static void expect_nothing_used(struct kit *k)
+static void expect_nothing_used(struct ringkit *k)
 {
 	uint16_t id;
 	uint32_t len;
 
-	assert_false(kit_get(k, &id, &len));
+	assert_false(rk_get(k, &id, &len));
 }
 
 /* Stop the ring, take its base, and go on with a new struct virtq. */
-static void restart(struct kit *k, uint64_t features, uint32_t base_expected)
+static void restart(struct ringkit *k, uint64_t features, uint32_t base_expected)
 {
 	struct virtq_conf conf;
 	uint32_t base;
@@ -76,7 +75,7 @@ static void restart(struct kit *k, uint64_t features, uint32_t base_expected)
 	base = virtq_base(&k->vq);
 	assert_int_equal(base, base_expected);
 	virtq_fini(&k->vq);
-	conf = kit_conf(k, features, k->size, base);
+	conf = rk_conf(k, features, k->size, base);
 	assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
 	virtq_set_state(&k->vq, VIRTQ_STARTED);
 }
@@ -120,40 +119,40 @@ static void area_lengths_are_those_of_the_specification(void **state)
 
 static void a_size_the_kind_cannot_have_is_refused(void **state)
 {
-	struct kit *k = kit_open_memory();
-	struct virtq_conf conf = kit_conf(k, *(const uint64_t *)*state, 0, 0);
+	struct ringkit *k = rk_open_memory();
+	struct virtq_conf conf = rk_conf(k, *(const uint64_t *)*state, 0, 0);
 
 	assert_int_equal(virtq_init(&k->vq, &conf, -1), -EINVAL);
 	conf.size = 65536;
 	assert_int_equal(virtq_init(&k->vq, &conf, -1), -EINVAL);
 	assert_null(k->vq.slot);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void packed_base_outside_of_the_ring_is_refused(void **state)
 {
 	static const uint32_t bases[] = { 0x80008010, 0x80108000, 0xffffffff, 0x00000010 };
-	struct kit *k = kit_open_memory();
+	struct ringkit *k = rk_open_memory();
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
-		struct virtq_conf conf = kit_conf(k, packed_kind, 16, bases[i]);
+		struct virtq_conf conf = rk_conf(k, packed_kind, 16, bases[i]);
 
 		assert_int_equal(virtq_init(&k->vq, &conf, -1), -EINVAL);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 /* Fill the ring with chains of one descriptor, and empty it, many times. */
 static void run_full_batches(void **state, uint32_t size, unsigned int rounds)
 {
-	struct kit *k = open_with(state, size, 0);
+	struct ringkit *k = open_with(state, size, 0);
 
 	for (unsigned int round = 0; round < rounds; round++) {
 		for (uint32_t i = 0; i < size; i++)
 			put_tagged(k, (uint16_t)i, 1, round + i);
 		for (uint32_t i = 0; i < size; i++)
 			pop_tagged(k, (uint16_t)i, 1, round + i);
-		kit_pop_none(k);
+		rk_pop_none(k);
 		assert_int_equal(virtq_inflight(&k->vq), size);
 		for (uint32_t i = size; i-- > 0;)
 			virtq_push(&k->vq, (uint16_t)i, i);
@@ -165,7 +164,7 @@ static void run_full_batches(void **state, uint32_t size, unsigned int rounds)
 	}
 	assert_int_equal(counter_read(&k->vq.stats.chains), (uint64_t)rounds * size);
 	assert_int_equal(counter_read(&k->vq.stats.bad_chains), 0);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void every_size_is_filled_and_emptied(void **state)
@@ -190,7 +189,7 @@ static void indices_wrap_many_times(void **state)
 /* Chains of one to three descriptors, completed newest first. */
 static void chains_of_mixed_lengths_wrap_many_times(void **state)
 {
-	struct kit *k = open_with(state, is_packed(state) ? 13 : 16, 0);
+	struct ringkit *k = open_with(state, is_packed(state) ? 13 : 16, 0);
 
 	for (uint32_t round = 0; round < 5000; round++) {
 		unsigned int nr[4];
@@ -207,21 +206,21 @@ static void chains_of_mixed_lengths_wrap_many_times(void **state)
 		for (unsigned int i = 4; i-- > 0;)
 			expect_used(k, (uint16_t)(3 * i), round % 2 ? i : 0);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void indirect_chains_take_one_entry_each(void **state)
 {
-	const struct kit_buf bufs[] = {
-		{ KIT_BUF, 16, 0 }, { KIT_BUF, 100, 0 }, { KIT_BUF, 200, W }, { KIT_BUF, 1, W }
+	const struct rk_buf bufs[] = {
+		{ RK_BUF, 16, 0 }, { RK_BUF, 100, 0 }, { RK_BUF, 200, W }, { RK_BUF, 1, W }
 	};
-	struct kit *k = open_with(state, 4, 0);
+	struct ringkit *k = open_with(state, 4, 0);
 
 	for (unsigned int round = 0; round < 100; round++) {
 		for (uint16_t id = 0; id < 4; id++)
-			kit_put_indirect(k, id, KIT_TABLE + 256 * id, bufs, 4);
+			rk_put_indirect(k, id, RK_TABLE + 256 * id, bufs, 4);
 		for (uint16_t id = 0; id < 4; id++) {
-			struct virtq_chain c = kit_pop(k);
+			struct virtq_chain c = rk_pop(k);
 
 			assert_int_equal(c.error, 0);
 			assert_int_equal(c.id, id);
@@ -235,34 +234,34 @@ static void indirect_chains_take_one_entry_each(void **state)
 		for (uint16_t id = 0; id < 4; id++)
 			expect_used(k, id, 201);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void buffers_in_every_region_are_found(void **state)
 {
-	const struct kit_buf bufs[] = {
-		{ KIT_FAR + KIT_FAR_LEN - 16, 16, 0 },
-		{ KIT_NEXT, KIT_NEXT_LEN, W },
-		{ KIT_RAM + KIT_RAM_LEN - 1, 1, W },
+	const struct rk_buf bufs[] = {
+		{ RK_FAR + RK_FAR_LEN - 16, 16, 0 },
+		{ RK_NEXT, RK_NEXT_LEN, W },
+		{ RK_RAM + RK_RAM_LEN - 1, 1, W },
 	};
-	struct kit *k = open_with(state, 8, 0);
+	struct ringkit *k = open_with(state, 8, 0);
 	struct virtq_chain c;
 
-	kit_put(k, 0, bufs, 3);
-	c = kit_pop(k);
+	rk_put(k, 0, bufs, 3);
+	c = rk_pop(k);
 	assert_int_equal(c.error, 0);
-	assert_ptr_equal(c.iov[0].iov_base, k->region[2]->host + KIT_FAR_LEN - 16);
+	assert_ptr_equal(c.iov[0].iov_base, k->region[2]->host + RK_FAR_LEN - 16);
 	assert_ptr_equal(c.iov[1].iov_base, k->region[1]->host);
-	assert_ptr_equal(c.iov[2].iov_base, k->region[0]->host + KIT_RAM_LEN - 1);
-	kit_complete(k, 0, 0);
-	kit_close(k);
+	assert_ptr_equal(c.iov[2].iov_base, k->region[0]->host + RK_RAM_LEN - 1);
+	rk_complete(k, 0, 0);
+	rk_close(k);
 }
 
 /* --- order, rewind ----------------------------------------------------------------- */
 
 static void flush_publishes_the_batch_at_once(void **state)
 {
-	struct kit *k = open_with(state, 8, 0);
+	struct ringkit *k = open_with(state, 8, 0);
 
 	for (uint16_t id = 0; id < 6; id++)
 		put_tagged(k, id, 1, id);
@@ -279,7 +278,7 @@ static void flush_publishes_the_batch_at_once(void **state)
 	expect_nothing_used(k);
 	virtq_flush(&k->vq);
 	expect_nothing_used(k);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void in_order_ring_completes_in_order_whatever_the_device_does(void **state)
@@ -287,7 +286,7 @@ static void in_order_ring_completes_in_order_whatever_the_device_does(void **sta
 	static const uint16_t popped[] = { 5, 0, 3, 1, 4 }, pushed[] = { 3, 4, 5, 0, 1 };
 	/* What the driver may see after each push: number of chains. */
 	static const unsigned int visible[] = { 0, 0, 1, 2, 2 };
-	struct kit *k = open_with(state, is_packed(state) ? 7 : 8, KIT_IN_ORDER);
+	struct ringkit *k = open_with(state, is_packed(state) ? 7 : 8, RK_IN_ORDER);
 
 	for (unsigned int round = 0; round < 200; round++) {
 		for (unsigned int i = 0; i < 5; i++)
@@ -303,14 +302,14 @@ static void in_order_ring_completes_in_order_whatever_the_device_does(void **sta
 		}
 		assert_int_equal(virtq_inflight(&k->vq), 0);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void rewound_chains_are_popped_again(void **state)
 {
 	static const uint16_t last_two[] = { 2, 4 };
 	/* 9 entries for chains of 2: the packed ring wraps within every batch. */
-	struct kit *k = open_with(state, is_packed(state) ? 9 : 8, 0);
+	struct ringkit *k = open_with(state, is_packed(state) ? 9 : 8, 0);
 
 	for (unsigned int round = 0; round < 100; round++) {
 		for (uint16_t id = 0; id < 6; id += 2)
@@ -324,20 +323,20 @@ static void rewound_chains_are_popped_again(void **state)
 		virtq_rewind(&k->vq, last_two, 1);
 		for (uint16_t id = 2; id < 6; id += 2)
 			pop_tagged(k, id, 2, round + id);
-		kit_pop_none(k);
+		rk_pop_none(k);
 		for (uint16_t id = 0; id < 6; id += 2)
 			virtq_push(&k->vq, id, 1);
 		virtq_flush(&k->vq);
 		for (uint16_t id = 0; id < 6; id += 2)
 			expect_used(k, id, 1);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void rewind_keeps_the_order_of_an_in_order_ring(void **state)
 {
 	static const uint16_t last[] = { 2 };
-	struct kit *k = open_with(state, 4, KIT_IN_ORDER);
+	struct ringkit *k = open_with(state, 4, RK_IN_ORDER);
 
 	for (uint16_t id = 0; id < 3; id++)
 		put_tagged(k, id, 1, id);
@@ -350,67 +349,67 @@ static void rewind_keeps_the_order_of_an_in_order_ring(void **state)
 	expect_used(k, 0, 10);
 	expect_used(k, 1, 11);
 	pop_tagged(k, 2, 1, 2);
-	kit_complete(k, 2, 12);
-	kit_close(k);
+	rk_complete(k, 2, 12);
+	rk_close(k);
 }
 
 static void rewound_chain_of_a_broken_ring_is_not_popped(void **state)
 {
 	static const uint16_t ids[] = { 0 };
-	struct kit *k = open_with(state, 8, 0);
+	struct ringkit *k = open_with(state, 8, 0);
 
 	put_tagged(k, 0, 1, 0);
 	put_tagged(k, 1, 1, 1);
 	pop_tagged(k, 0, 1, 0);
 	virtq_break(&k->vq, "the test says so");
 	virtq_rewind(&k->vq, ids, 1);
-	kit_pop_none(k);
-	kit_close(k);
+	rk_pop_none(k);
+	rk_close(k);
 }
 
 static void rewound_chain_of_a_draining_ring_is_not_popped(void **state)
 {
 	static const uint16_t ids[] = { 0 };
-	struct kit *k = open_with(state, 8, 0);
+	struct ringkit *k = open_with(state, 8, 0);
 
 	put_tagged(k, 0, 1, 0);
 	pop_tagged(k, 0, 1, 0);
 	virtq_set_state(&k->vq, VIRTQ_DRAINING);
 	virtq_rewind(&k->vq, ids, 1);
-	kit_pop_none(k);
+	rk_pop_none(k);
 	virtq_set_state(&k->vq, VIRTQ_STOPPED);
-	assert_int_equal(virtq_base(&k->vq), kit_base(is_packed(state)));
-	kit_close(k);
+	assert_int_equal(virtq_base(&k->vq), rk_base(is_packed(state)));
+	rk_close(k);
 }
 
 /* --- states and positions -------------------------------------------------------------- */
 
 static void a_ring_that_is_not_enabled_pops_nothing(void **state)
 {
-	struct kit *k = open_with(state, 8, 0);
+	struct ringkit *k = open_with(state, 8, 0);
 
 	put_tagged(k, 0, 1, 0);
 	k->vq.conf.enabled = false;
 	assert_false(virtq_has_work(&k->vq));
-	kit_pop_none(k);
+	rk_pop_none(k);
 	k->vq.conf.enabled = true;
 	assert_true(virtq_has_work(&k->vq));
 	pop_tagged(k, 0, 1, 0);
-	kit_close(k);
+	rk_close(k);
 }
 
 static void a_draining_ring_pops_nothing_but_gives_back(void **state)
 {
-	struct kit *k = open_with(state, 8, 0);
+	struct ringkit *k = open_with(state, 8, 0);
 
 	put_tagged(k, 0, 1, 0);
 	put_tagged(k, 1, 1, 1);
 	pop_tagged(k, 0, 1, 0);
 	virtq_set_state(&k->vq, VIRTQ_DRAINING);
-	kit_pop_none(k);
+	rk_pop_none(k);
 	assert_false(virtq_has_work(&k->vq));
-	kit_complete(k, 0, 7);
-	kit_close(k);
+	rk_complete(k, 0, 7);
+	rk_close(k);
 }
 
 static uint32_t base_after(bool packed, uint32_t size, uint32_t entries)
@@ -423,7 +422,7 @@ static uint32_t base_after(bool packed, uint32_t size, uint32_t entries)
 /* At every position of two rounds: stop, save, restore, go on. */
 static void run_restarts(void **state, uint32_t size, unsigned int nr_desc)
 {
-	struct kit *k = open_with(state, size, 0);
+	struct ringkit *k = open_with(state, size, 0);
 
 	for (uint32_t done = 0; done < 4 * size; done++) {
 		put_tagged(k, (uint16_t)(done % (size - nr_desc + 1)), nr_desc, done);
@@ -431,9 +430,9 @@ static void run_restarts(void **state, uint32_t size, unsigned int nr_desc)
 		restart(k, *(const uint64_t *)*state,
 			base_after(k->packed, size, k->packed ? done * nr_desc : done));
 		pop_tagged(k, (uint16_t)(done % (size - nr_desc + 1)), nr_desc, done);
-		kit_complete(k, (uint16_t)(done % (size - nr_desc + 1)), done % 3);
+		rk_complete(k, (uint16_t)(done % (size - nr_desc + 1)), done % 3);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 static void base_is_saved_and_restored_at_every_position(void **state)
@@ -450,55 +449,55 @@ static void base_is_saved_and_restored_at_every_position(void **state)
 
 static void split_positions_wrap_at_65536_over_a_restart(void **state)
 {
-	struct kit *k = kit_open(split_kind, 4, 0xfffe);
+	struct ringkit *k = rk_open(split_kind, 4, 0xfffe);
 
 	for (uint32_t i = 0; i < 4; i++) {
 		put_tagged(k, (uint16_t)i, 1, i);
 		restart(k, split_kind, (0xfffe + i) & 0xffff);
 		pop_tagged(k, (uint16_t)i, 1, i);
-		kit_complete(k, (uint16_t)i, 0);
+		rk_complete(k, (uint16_t)i, 0);
 	}
 	assert_int_equal(le16_to_cpu(k->used->idx), 2);
-	kit_close(k);
+	rk_close(k);
 }
 
 /* A front-end that knows only split rings sends 0 for a new ring. */
 static void packed_base_0_of_a_new_ring_has_wrap_counters_of_1(void **state)
 {
-	struct kit *k = kit_open_memory();
+	struct ringkit *k = rk_open_memory();
 	struct virtq_conf conf;
 
-	kit_driver_reset(k, true, 5, kit_base(true));
+	rk_driver_reset(k, true, 5, rk_base(true));
 	put_tagged(k, 2, 2, 0);
-	conf = kit_conf(k, packed_kind, 5, 0);
+	conf = rk_conf(k, packed_kind, 5, 0);
 	assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
 	virtq_set_state(&k->vq, VIRTQ_STARTED);
 	for (unsigned int i = 0; i < 20; i++) {
 		pop_tagged(k, 2, 2, i);
-		kit_complete(k, 2, 1);
+		rk_complete(k, 2, 1);
 		put_tagged(k, 2, 2, i + 1);
 	}
-	kit_close(k);
+	rk_close(k);
 }
 
 /* The same number from a ring that was used says what it says, even if its
  * first descriptor was the middle of a chain in the last round. */
 static void packed_base_0_of_a_used_ring_has_wrap_counters_of_0(void **state)
 {
-	struct kit *k = kit_open(packed_kind, 4, kit_base(true));
+	struct ringkit *k = rk_open(packed_kind, 4, rk_base(true));
 
 	/* Three times four entries, the third round beginning within a chain. */
 	for (unsigned int i = 0; i < 4; i++) {
 		put_tagged(k, 0, 3, i);
 		pop_tagged(k, 0, 3, i);
-		kit_complete(k, 0, 1);
+		rk_complete(k, 0, 1);
 	}
 	restart(k, packed_kind, 0);
-	kit_pop_none(k);
+	rk_pop_none(k);
 	put_tagged(k, 1, 2, 7);
 	pop_tagged(k, 1, 2, 7);
-	kit_complete(k, 1, 1);
-	kit_close(k);
+	rk_complete(k, 1, 1);
+	rk_close(k);
 }
 
 #define BOTH(f) { #f " (split)", f, NULL, NULL, (void *)&split_kind }, PACKED_AS(#f " (packed)", f)
