@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "core/sigbus.h"
-#include "tests/under_tsan.h"
 #include "vhost/dirty.h"
 
 #define W VIRTQ_DESC_F_WRITE

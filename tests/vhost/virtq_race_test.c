@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "core/sigbus.h"
-#include "tests/under_tsan.h"
 
 #define W VIRTQ_DESC_F_WRITE
 #define ROUNDS 60000
