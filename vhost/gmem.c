@@ -25,6 +25,9 @@ static size_t mapping_page_size(int fd)
 
 	if (fstatfs(fd, &fs) < 0)
 		return 0;
+	/* Its pages come from a program, which could let a loop wait for ever. */
+	if (fs.f_type == FUSE_SUPER_MAGIC)
+		return 0;
 	if (fs.f_type == HUGETLBFS_MAGIC)
 		return fs.f_bsize;
 	return (size_t)sysconf(_SC_PAGESIZE);
