@@ -23,9 +23,6 @@
 #define SQ_ENTRIES 256
 #define CQ_ENTRIES 4096
 #define SQPOLL_IDLE_MS 20
-/* io_uring.h of Linux 6.15; liburing knows it from 2.10 on. */
-#define OP_READV_FIXED 60
-#define OP_WRITEV_FIXED 61
 
 /* All engines that stores may still attach to. Control thread. */
 static struct uring *engines;
@@ -218,9 +215,9 @@ static void init_tables(struct uring *u)
 		u->nr_bufs = URING_BUFS_MAX;
 	probe = io_uring_get_probe_ring(&u->ring);
 	if (probe)
-		u->vec_fixed = probe->last_op >= OP_WRITEV_FIXED &&
-			       io_uring_opcode_supported(probe, OP_READV_FIXED) &&
-			       io_uring_opcode_supported(probe, OP_WRITEV_FIXED);
+		u->vec_fixed = probe->last_op >= URING_OP_WRITEV_FIXED &&
+			       io_uring_opcode_supported(probe, URING_OP_READV_FIXED) &&
+			       io_uring_opcode_supported(probe, URING_OP_WRITEV_FIXED);
 	io_uring_free_probe(probe);
 }
 

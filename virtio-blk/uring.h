@@ -32,6 +32,10 @@
 #define URING_IOPOLL (1u << 0)
 #define URING_SQPOLL (1u << 1)
 
+/* io_uring.h of Linux 6.15, which older headers of liburing lack. */
+#define URING_OP_READV_FIXED 60
+#define URING_OP_WRITEV_FIXED 61
+
 #define URING_FILES_MAX 1024 /* stores on one loop with a registered file */
 #define URING_BUFS_MAX 16384 /* the kernel's limit */
 #define URING_CHUNK_LEN (256u << 10) /* bounce buffers, a multiple of every block size */

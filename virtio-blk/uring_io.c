@@ -24,9 +24,6 @@
 #include "core/log.h"
 #include "virtio-blk/uring.h"
 
-/* io_uring.h of Linux 6.15. */
-#define OP_READV_FIXED 60
-#define OP_WRITEV_FIXED 61
 /* The kernel transfers less than 2 GiB at once; a round number below. */
 #define TRANSFER_MAX (1u << 30)
 
@@ -177,8 +174,8 @@ static void prep_transfer(struct store_req *req, struct uring_attach *at, struct
 		if (at->regions && at->u->vec_fixed)
 			buf = find_vec(at, iov, nr);
 		if (buf >= 0)
-			io_uring_prep_rw(write ? OP_WRITEV_FIXED : OP_READV_FIXED, sqe, 0, iov, nr,
-					 off);
+			io_uring_prep_rw(write ? URING_OP_WRITEV_FIXED : URING_OP_READV_FIXED, sqe,
+					 0, iov, nr, off);
 		else
 			io_uring_prep_rw(write ? IORING_OP_WRITEV : IORING_OP_READV, sqe, 0, iov,
 					 nr, off);

@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "virtio-blk/uring.h"
 
 #define SIZE (16u << 20)
 
@@ -403,6 +406,26 @@ static void discard_gives_room_back_and_plain_zeroes_keep_it(void **state)
 	rig_fini(&r);
 }
 
+/* As on a file system without any of the range operations. */
+static void zeroes_are_written_where_nothing_else_works(void **state)
+{
+	struct uring_store *st;
+	struct rig r;
+
+	rig_init(&r);
+	rig_file(&r, RIG_DISK, SIZE);
+	rig_open(&r);
+	st = container_of(r.store, struct uring_store, store);
+	st->no_punch = true;
+	st->no_zero_range = true;
+	st->no_alloc = true;
+	for (uint8_t flags = 0; flags < 4; flags++)
+		check_zeroes(&r, STORE_WRITE_ZEROES, flags);
+	assert_int_equal(rig_range(&r, STORE_WRITE_ZEROES, 0, 0, 8u << 20), 0);
+	assert_true(rig_allocated(&r) >= 8u << 20);
+	rig_fini(&r);
+}
+
 static void the_end_of_a_shortened_file_is_an_error(void **state)
 {
 	uint8_t *buf = rig_pattern(8192, 1);
@@ -416,6 +439,62 @@ static void the_end_of_a_shortened_file_is_an_error(void **state)
 	assert_int_equal(rig_io(&r, STORE_READ, 8192, buf, 4096), -EIO);
 	assert_int_equal(rig_io(&r, STORE_READ, 0, buf, 4096), 0);
 	free(buf);
+	rig_fini(&r);
+}
+
+/*
+ * Memory that is not there yet cuts a transfer short; by the time it goes on,
+ * it is. The same without that is an error, and leaves the iovec as it was.
+ */
+static void check_short(struct rig *r, enum store_op op, bool recovers)
+{
+	uint8_t *data = rig_pattern(32768, 1), *back = rig_pattern(32768, 2);
+	uint8_t *mem =
+		mmap(NULL, 32768, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct rig_req q = { .io = { .op = (uint8_t)op, .len = 32768, .nr_iov = 3, .iov = q.iov } };
+	const struct iovec iov[] = { { mem, 5000 }, { mem + 5000, 20000 }, { mem + 25000, 7768 } };
+
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	memcpy(q.iov, iov, sizeof(iov));
+	memcpy(mem, data, 32768);
+	if (op == STORE_READ)
+		assert_int_equal(rig_io(r, STORE_WRITE, 0, back, 32768), 0);
+	assert_int_equal(mprotect(mem + 12288, 8192, PROT_NONE), 0);
+	rig_start(r, &q);
+	for (int i = 0; i < 20 && !q.ended && !q.io.moved; i++)
+		rig_turn(r);
+	assert_int_equal(q.io.moved, 12288);
+	assert_false(q.ended);
+	if (recovers)
+		assert_int_equal(mprotect(mem + 12288, 8192, PROT_READ | PROT_WRITE), 0);
+	for (int i = 0; i < 20000 && !q.ended; i++)
+		rig_turn(r);
+	assert_true(q.ended);
+	assert_int_equal(q.res, recovers ? 0 : -EFAULT);
+	assert_memory_equal(q.iov, iov, sizeof(iov));
+	if (recovers && op == STORE_READ) {
+		assert_memory_equal(mem, back, 32768);
+	} else if (recovers) {
+		assert_int_equal(rig_io(r, STORE_READ, 0, back, 32768), 0);
+		assert_memory_equal(data, back, 32768);
+	}
+	munmap(mem, 32768);
+	free(data);
+	free(back);
+}
+
+static void short_transfers_are_continued(void **state)
+{
+	struct rig r;
+
+	rig_init(&r);
+	rig_file(&r, RIG_TMPFS, SIZE);
+	r.conf.cache = STORE_CACHE_WRITEBACK;
+	rig_open(&r);
+	for (int recovers = 0; recovers < 2; recovers++) {
+		check_short(&r, STORE_READ, recovers);
+		check_short(&r, STORE_WRITE, recovers);
+	}
 	rig_fini(&r);
 }
 
@@ -519,7 +598,9 @@ int main(void)
 		cmocka_unit_test(blocks_of_4096_bytes_are_served),
 		cmocka_unit_test(a_read_only_file_offers_no_writes),
 		cmocka_unit_test(discard_gives_room_back_and_plain_zeroes_keep_it),
+		cmocka_unit_test(zeroes_are_written_where_nothing_else_works),
 		cmocka_unit_test(the_end_of_a_shortened_file_is_an_error),
+		cmocka_unit_test(short_transfers_are_continued),
 		cmocka_unit_test(a_file_is_resized_from_both_sides),
 		cmocka_unit_test(more_requests_than_the_ring_holds_all_end),
 		cmocka_unit_test(stores_share_the_engine_of_a_loop),
