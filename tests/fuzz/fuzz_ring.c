@@ -343,6 +343,22 @@ static void raw_avail(struct fuzz_ring *r, struct fuzz_input *in)
 	packed_step(r);
 }
 
+/* A table of up to all of RAM, its entries alike but for the last one: the only
+ * way to more iovecs than there may be. */
+static void long_table(struct fuzz_ring *r, struct fuzz_input *in, uint16_t id)
+{
+	unsigned int nr = 1 + fuzz_u16(in) % (FUZZ_RAM_LEN / 16);
+	struct fuzz_buf *bufs = calloc(nr, sizeof(*bufs));
+	struct fuzz_buf each = { fuzz_addr(in), fuzz_len(in), fuzz_u8(in) & VIRTQ_DESC_F_WRITE };
+
+	assert(bufs);
+	for (unsigned int i = 0; i + 1 < nr; i++)
+		bufs[i] = each;
+	bufs[nr - 1] = (struct fuzz_buf){ fuzz_addr(in), 1, VIRTQ_DESC_F_WRITE };
+	fuzz_ring_put_indirect(r, id, FUZZ_RAM, bufs, nr);
+	free(bufs);
+}
+
 void fuzz_ring_step(struct fuzz_ring *r, struct fuzz_input *in)
 {
 	struct fuzz_buf bufs[FUZZ_CHAIN_MAX];
@@ -350,7 +366,7 @@ void fuzz_ring_step(struct fuzz_ring *r, struct fuzz_input *in)
 	uint16_t id = (uint16_t)(fuzz_u8(in) % r->size);
 	unsigned int nr;
 
-	switch (kind % 9) {
+	switch (kind % 10) {
 	case 0:
 	case 1:
 		nr = take_bufs(in, bufs);
@@ -373,6 +389,9 @@ void fuzz_ring_step(struct fuzz_ring *r, struct fuzz_input *in)
 		scribble(in, r->driver, virtq_driver_len(r->packed, r->size));
 		break;
 	case 7:
+		long_table(r, in, id);
+		break;
+	case 8:
 		scribble(in, r->device, virtq_device_len(r->packed, r->size));
 		break;
 	default:
