@@ -55,7 +55,8 @@ mark_disk() {
     # "features" is a string of bits; VIRTIO_F_RING_PACKED is bit 34.
     mark DISK "bytes=$(($(cat $dir/size) * 512))" "queues=$(ls $dir/mq | wc -l)" \
         "packed=$(cut -c 35 $dir/device/features)" \
-        "block=$(cat $dir/queue/logical_block_size)"
+        "block=$(cat $dir/queue/logical_block_size)" "ro=$(cat $dir/ro)" \
+        "cache=$(tr -d ' ' <$dir/queue/write_cache)"
 }
 
 drop_caches() {

@@ -5,6 +5,8 @@
 #   disk DISK                       wait for a disk and describe it
 #   gone DISK                       wait until a disk has left
 #   sized DISK BYTES                wait until a disk has this size
+#   refuses DISK                    a write to a disk must fail
+#   cache DISK through|back         set the disk's cache mode
 #   memory MIB                      wait until there is at least this much memory
 #   end                             power off; fails if any verification did
 #
@@ -50,6 +52,14 @@ do_line() { # WORD ARGUMENTS...
     disk) disk=$(disk_of "$1") && mark_disk "$disk" ;;
     gone) wait_true "$1 to leave" is_gone "$1" ;;
     sized) wait_true "$1 to have $2 bytes" has_size "$(disk_of "$1")" "$2" ;;
+    refuses)
+        disk=$(disk_of "$1") || exit 1
+        dd if=/dev/zero of="$disk" bs=4k count=1 oflag=direct 2>/dev/null && fail "$1 was written"
+        ;;
+    cache)
+        disk=$(disk_of "$1") || exit 1
+        echo "write $2" >"/sys/block/${disk##*/}/cache_type" || fail "cache_type of $1"
+        ;;
     memory) wait_true "$1 MiB of memory" has_memory "$1" ;;
     *) fail "what is '$word'?" ;;
     esac
