@@ -141,7 +141,7 @@ def meson_log(path):
             passed, _, skipped = inner or (1, 0, 0)
             result.passed += passed
             result.skipped += skipped
-            reasons = re.findall(r"skipped:? (.*)", output) if skipped else []
+            reasons = re.findall(r"skipped:? (.*)", output) or ["no reason given"] * skipped
             result.notes += [f"skipped {name}: {r}" for r in dict.fromkeys(reasons)]
         elif test["result"] == "SKIP":
             result.skipped += 1

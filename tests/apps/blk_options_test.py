@@ -218,4 +218,4 @@ class WrongValues(AppTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

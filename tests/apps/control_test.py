@@ -304,4 +304,4 @@ class Ctl(ControlTest):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(verbosity=2)

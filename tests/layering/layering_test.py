@@ -175,4 +175,4 @@ class Layering(unittest.TestCase):
 if __name__ == "__main__":
     if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
         ROOT = pathlib.Path(sys.argv.pop(1)).resolve()
-    unittest.main()
+    unittest.main(verbosity=2)
