@@ -260,35 +260,12 @@ static void fill_config(struct message *m, struct fuzz_input *in)
 	m->hdr.size = (uint32_t)(offsetof(struct vu_config, data) + min_u64(c->size, 256));
 }
 
-/* The payload and descriptors a request should have, with values of the input's. */
-static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
+/* Payload and descriptors of requests about one ring, and for those that have no use here. */
+static void fill_ring(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 {
 	uint8_t kind;
 
-	m->hdr.size = sizeof(m->payload.u64);
 	switch (m->hdr.request) {
-	case VHOST_USER_SET_FEATURES:
-		m->payload.u64 = take_features(in);
-		break;
-	case VHOST_USER_SET_PROTOCOL_FEATURES:
-		m->payload.u64 = offered_protocol(fuzz_u8(in));
-		break;
-	case VHOST_USER_SET_MEM_TABLE:
-		fill_regions(f, m, in);
-		break;
-	case VHOST_USER_ADD_MEM_REG:
-	case VHOST_USER_REM_MEM_REG:
-		m->payload.single.region = take_region(in);
-		m->hdr.size = sizeof(m->payload.single);
-		if (m->hdr.request == VHOST_USER_ADD_MEM_REG)
-			add_fd(m, make_fd(f, fuzz_u8(in)));
-		break;
-	case VHOST_USER_SET_LOG_BASE:
-		m->payload.log =
-			(struct vu_log){ fuzz_u16(in), fuzz_u8(in) & 1 ? fuzz_u64(in) : 0 };
-		m->hdr.size = sizeof(m->payload.log);
-		add_fd(m, make_fd(f, fuzz_u8(in)));
-		break;
 	case VHOST_USER_SET_VRING_NUM:
 	case VHOST_USER_SET_VRING_BASE:
 	case VHOST_USER_GET_VRING_BASE:
@@ -315,6 +292,39 @@ static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 		if (!(kind & 64))
 			add_fd(m, make_fd(f, fuzz_u8(in)));
 		break;
+	default:
+		m->payload.u64 = fuzz_u8(in);
+		break;
+	}
+}
+
+/* The payload and descriptors a request should have, with values of the input's. */
+static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
+{
+	m->hdr.size = sizeof(m->payload.u64);
+	switch (m->hdr.request) {
+	case VHOST_USER_SET_FEATURES:
+		m->payload.u64 = take_features(in);
+		break;
+	case VHOST_USER_SET_PROTOCOL_FEATURES:
+		m->payload.u64 = offered_protocol(fuzz_u8(in));
+		break;
+	case VHOST_USER_SET_MEM_TABLE:
+		fill_regions(f, m, in);
+		break;
+	case VHOST_USER_ADD_MEM_REG:
+	case VHOST_USER_REM_MEM_REG:
+		m->payload.single.region = take_region(in);
+		m->hdr.size = sizeof(m->payload.single);
+		if (m->hdr.request == VHOST_USER_ADD_MEM_REG)
+			add_fd(m, make_fd(f, fuzz_u8(in)));
+		break;
+	case VHOST_USER_SET_LOG_BASE:
+		m->payload.log =
+			(struct vu_log){ fuzz_u16(in), fuzz_u8(in) & 1 ? fuzz_u64(in) : 0 };
+		m->hdr.size = sizeof(m->payload.log);
+		add_fd(m, make_fd(f, fuzz_u8(in)));
+		break;
 	case VHOST_USER_GET_CONFIG:
 	case VHOST_USER_SET_CONFIG:
 		fill_config(m, in);
@@ -335,7 +345,7 @@ static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 		m->hdr.size = 0;
 		break;
 	default:
-		m->payload.u64 = fuzz_u8(in);
+		fill_ring(f, m, in);
 		break;
 	}
 }
