@@ -157,15 +157,9 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 		if (watch(loop, vq->conf.kick_fd, EPOLLIN | EPOLLET, vq) < 0)
 			virtq_break(vq, "its kick descriptor cannot be watched");
 	}
-	if (!conf->desc) {
-		/* The areas stay mapped until this op is answered, for the chains
-		 * in flight; after that nobody touches them. */
-		virtq_break(vq, "it is in no memory region any more");
-	} else {
-		vq->conf.desc = conf->desc;
-		vq->conf.driver = conf->driver;
-		vq->conf.device = conf->device;
-	}
+	vq->conf.desc = conf->desc;
+	vq->conf.driver = conf->driver;
+	vq->conf.device = conf->device;
 	if (conf->call_fd != vq->conf.call_fd)
 		vq->notify_force = true;
 	vq->conf.call_fd = conf->call_fd;

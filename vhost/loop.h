@@ -78,10 +78,9 @@ struct loop_ring_op {
 	enum {
 		/* Put the ring on this loop and start it. */
 		LOOP_RING_START,
-		/* Copy gm, log, areas, kick_fd, call_fd,
-		 * err_fd and enabled from conf; answered when no chain popped under
-		 * the previous gm is in flight any more if gm changed, else at once.
-		 * areas NULL: they are in no region any more, the ring breaks. */
+		/* Copy gm, log, areas, kick_fd, call_fd, err_fd and enabled from conf;
+		 * answered when no chain popped under the previous gm is in flight any
+		 * more if gm changed, else at once. */
 		LOOP_RING_SYNC,
 		/* Pop nothing more, wait for the chains in flight, publish them, take
 		 * the ring off the loop. */

@@ -443,7 +443,7 @@ bool virtq_has_work(struct virtq *vq)
 static void set_notify(struct virtq *vq, bool on)
 {
 	vq->notify_armed = on;
-	/* A broken ring's areas may have left the memory table. */
+	/* Nothing is expected of a broken ring, and its memory may be lost. */
 	if (vq->broken)
 		return;
 	if (vq->packed)

@@ -149,7 +149,8 @@ void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
 		store_release(&d->flags.wire, cpu_to_le16(flags).wire);
 		virtq_log_write(vq, d, sizeof(*d));
 	}
-	/* A batch never holds more than the ring: its chains were all popped. */
+	/* A batch never holds more than the ring, unless the driver made entries
+	 * available twice; then its own ring is all that suffers. */
 	vq->used_pending += nr;
 	vq->used_idx += nr;
 	if (vq->used_idx >= vq->conf.size) {

@@ -325,32 +325,6 @@ static void stop_while_memory_changes_ends_both(void **state)
 	gmem_destroy(after);
 }
 
-static void a_ring_whose_areas_are_gone_breaks_and_gives_back(void **state)
-{
-	struct rig *r = rig_open_started(state);
-	struct virtq_conf conf = r->k->vq.conf;
-	struct gmem *before = r->k->gm, *after = without_next(r->k);
-
-	rk_put_good(r->k, 0);
-	turn_all(r);
-	conf.gm = after;
-	conf.desc = NULL;
-	conf.driver = NULL;
-	conf.device = NULL;
-	assert_false(post_sync(r, conf));
-	assert_true(r->k->vq.broken);
-	assert_int_equal(rk_drain(r->k->err_fd), 1);
-	rk_put_good(r->k, 4);
-	assert_false(turn_all(r));
-	assert_int_equal(r->nr_held, 1);
-	end_one(r);
-	assert_true(turn_all(r));
-	assert_true(post(r, LOOP_RING_STOP));
-	r->k->vq.conf.gm = before;
-	rig_close(r);
-	gmem_destroy(after);
-}
-
 static void a_new_call_descriptor_hears_of_the_next_batch_anyhow(void **state)
 {
 	struct rig *r = rig_open_started(state);
@@ -505,7 +479,6 @@ static const struct CMUnitTest tests[] = {
 	BOTH(the_same_memory_is_answered_at_once),
 	BOTH(new_memory_is_answered_when_the_old_one_is_not_used_any_more),
 	BOTH(stop_while_memory_changes_ends_both),
-	BOTH(a_ring_whose_areas_are_gone_breaks_and_gives_back),
 	BOTH(a_new_call_descriptor_hears_of_the_next_batch_anyhow),
 	BOTH(a_new_kick_descriptor_that_cannot_be_watched_breaks_the_ring),
 	BOTH(what_is_pushed_is_published_by_a_sync),

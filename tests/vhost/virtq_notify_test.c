@@ -363,7 +363,7 @@ static void work_is_seen_without_popping_it(void **state)
 	rk_close(k);
 }
 
-/* Its areas may be in no memory region any more. */
+/* What it shares with the driver is not looked at any more, nor changed. */
 static void a_broken_ring_writes_no_wish(void **state)
 {
 	struct ringkit *k = open_with(state, 16, 0);
