@@ -25,6 +25,7 @@ deps:
 	@$(SETUP)/deps.sh
 
 build: | $(BUILD)/build.ninja
+	@echo 'build: $(BUILD)'
 	@ninja -C $(BUILD) --quiet
 
 $(BUILD)/build.ninja:

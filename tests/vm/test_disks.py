@@ -46,16 +46,16 @@ def test_a_guest_that_is_killed_takes_nothing_with_it(workdir, initrd, qemu10):
     other goes on, and a third guest takes the disk over."""
     disks = [guest.Disk(name, workdir, size=128 * MIB, queues=2) for name in ("stays", "dies")]
     stays, dies = disks
+    first, second, third = (guest.Qemu(name, workdir, initrd, "serve", memory=256)
+                            for name in ("first", "second", "third"))
     with guest.backend(workdir, disks) as server, \
-            guest.Qemu("first", workdir, initrd, "serve", memory=256).start([stays], server) as first, \
-            guest.Qemu("second", workdir, initrd, "serve", memory=256).start([dies], server) as second:
+            first.start([stays], server), second.start([dies], server):
         for machine, disk in ((first, stays), (second, dies)):
             machine.wait_for("READY")
             machine.order("start", disk.name, 2, 1000, 16)
             machine.wait_io(disk)
         second.kill()
         first.wait_io(stays)
-        third = guest.Qemu("third", workdir, initrd, "serve", memory=256)
         with third.start([dies], server):
             third.wait_for("READY")
             third.order("start", dies.name, 2, 1000, 16)

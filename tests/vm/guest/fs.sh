@@ -77,7 +77,8 @@ discard() {
 }
 
 run_fio() {
-    mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro host /host 2>/dev/null || {
+    options=trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro
+    mount -t 9p -o $options host /host 2>/dev/null || {
         mark NOFIO
         return
     }

@@ -64,20 +64,21 @@ done < <(grep -v -e '^#' -e '^$' "$here/packages.txt")
 
 [ ${#missing[@]} != 0 ] || [ ${#backports[@]} != 0 ] || exit 0
 
-export DEBIAN_FRONTEND=noninteractive
 echo "deps: apt-get update"
 apt_update || die "apt-get update failed"
-install=(apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0)
+# Through env, because sudo passes no variables on.
+install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq
+    --no-install-recommends -o Dpkg::Use-Pty=0)
 known_suite "$VERSION_CODENAME-backports" || add_backports "$VERSION_CODENAME" ||
     echo "deps: $VERSION_CODENAME-backports cannot be had here; tests that need it will be skipped" >&2
 if [ ${#missing[@]} != 0 ]; then
     echo "deps: installing ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${missing[@]}" >/dev/null
+    as_root "${install[@]}" "${missing[@]}" >/dev/null
 fi
 if [ ${#backports[@]} != 0 ]; then
     echo "deps: installing ${backports[*]} from backports"
     from=()
     known_suite "$VERSION_CODENAME-backports" && from=(-t "$VERSION_CODENAME-backports")
-    as_root env DEBIAN_FRONTEND=noninteractive "${install[@]}" "${from[@]}" "${backports[@]}" >/dev/null
+    as_root "${install[@]}" "${from[@]}" "${backports[@]}" >/dev/null
 fi
 echo "deps: done"
