@@ -129,8 +129,11 @@ static int ring_attach(struct loop *loop, struct virtq *vq)
 	vq->loop_pos = loop->nr_rings;
 	rings[loop->nr_rings++] = vq;
 	virtq_set_state(vq, VIRTQ_STARTED);
-	/* A previous back-end may have left notifications off. */
+	/* A previous back-end may have left notifications off, and died between
+	 * publishing a buffer and notifying the driver, which would wait for ever.
+	 * One notification too many is harmless. */
 	virtq_notify_enable(vq);
+	virtq_notify_driver(vq);
 	return 0;
 }
 
@@ -160,8 +163,6 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 	vq->conf.desc = conf->desc;
 	vq->conf.driver = conf->driver;
 	vq->conf.device = conf->device;
-	if (conf->call_fd != vq->conf.call_fd)
-		vq->notify_force = true;
 	vq->conf.call_fd = conf->call_fd;
 	vq->conf.err_fd = conf->err_fd;
 	vq->conf.log = conf->log;

@@ -3,7 +3,9 @@
  * rings, guest memory and loops. The only header of this folder that others
  * include (virtq.h, gmem.h and loop.h come with it).
  *
- * Functions are for the control thread unless they say otherwise.
+ * Functions are for the control thread unless they say otherwise. The program
+ * must ignore SIGPIPE, as a front-end may give us a broken pipe to write to, and
+ * call sigbus_init() (core/sigbus.h) before it creates a device.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */

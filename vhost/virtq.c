@@ -135,8 +135,6 @@ int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
 	vq->inflight[1] = 0;
 	vq->broken = false;
 	vq->notify_armed = false;
-	/* A previous back-end may have owed the driver a notification. */
-	vq->notify_force = true;
 	if (packed)
 		packed_set_base(vq, conf->base);
 	else
@@ -362,7 +360,7 @@ void virtq_push(struct virtq *vq, uint16_t id, uint32_t written)
 		emit(vq, id, written);
 }
 
-static void notify_driver(struct virtq *vq)
+void virtq_notify_driver(struct virtq *vq)
 {
 	static const uint64_t one = 1;
 
@@ -385,10 +383,6 @@ static bool driver_wants(struct virtq *vq, uint16_t nr)
 	if (vq->conf.call_fd < 0)
 		return false;
 	store_load_fence();
-	if (vq->notify_force) {
-		vq->notify_force = false;
-		return true;
-	}
 	return vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr);
 }
 
@@ -404,7 +398,7 @@ void virtq_flush(struct virtq *vq)
 		virtq_split_publish(vq);
 	vq->used_pending = 0;
 	if (driver_wants(vq, nr))
-		notify_driver(vq);
+		virtq_notify_driver(vq);
 }
 
 void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)

@@ -123,7 +123,6 @@ struct virtq {
 	uint16_t first_idx, first_flags; /* packed: the used descriptor whose flags
 					  * publish the batch, if used_pending */
 	bool notify_armed; /* the driver was asked to notify */
-	bool notify_force; /* the next flush notifies, wanted or not */
 	bool flush_queued; /* on the loop's list of rings to flush */
 	bool broken; /* status reads it while the loop may write it */
 	unsigned int hint; /* of gmem_span() */
@@ -197,6 +196,9 @@ void virtq_push(struct virtq *vq, uint16_t id, uint32_t written);
 /* Publish what was pushed and notify the driver if it wants that. One
  * notification at most. Does nothing if nothing was pushed. */
 void virtq_flush(struct virtq *vq);
+
+/* Notify the driver, wanted or not. virtq_flush() does what is needed. */
+void virtq_notify_driver(struct virtq *vq);
 
 /* Undo the last nr pops, whose chains were not pushed, newest first. They will
  * be popped again. ids: of those chains, in the order they were popped. */

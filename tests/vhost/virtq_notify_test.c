@@ -89,17 +89,6 @@ static void a_flush_without_a_push_notifies_nobody(void **state)
 	rk_close(k);
 }
 
-static void the_first_batch_of_a_ring_notifies_always(void **state)
-{
-	struct ringkit *k = open_with(state, 16, 0);
-
-	k->vq.notify_force = true;
-	driver_flags(k, false);
-	assert_int_equal(serve(k, 2), 1);
-	assert_int_equal(serve(k, 2), 0);
-	rk_close(k);
-}
-
 static void a_ring_without_a_call_descriptor_is_served(void **state)
 {
 	struct ringkit *k = open_with(state, 16, 0);
@@ -402,7 +391,6 @@ static const struct CMUnitTest tests[] = {
 	BOTH(a_batch_is_one_notification),
 	BOTH(a_driver_that_wants_none_gets_none),
 	BOTH(a_flush_without_a_push_notifies_nobody),
-	BOTH(the_first_batch_of_a_ring_notifies_always),
 	BOTH(a_ring_without_a_call_descriptor_is_served),
 	BOTH(a_full_call_counter_stops_nobody),
 	BOTH(an_event_index_that_was_not_negotiated_is_ignored),
