@@ -153,6 +153,11 @@ static void uring_sleep(struct loop_source *s, bool asleep)
 		return;
 	u->armed = asleep;
 	io_uring_cq_eventfd_toggle(&u->ring, asleep);
+	/* Our wish is visible before turn() looks once more for IORING_SQ_TASKRUN
+	 * and completions. Pairs with the kernel's atomic set of that flag before
+	 * it reads our wish. It signals only the first completion that waits for
+	 * us: the one missed here would be the last one ever heard of. */
+	store_load_fence();
 	/* Does not block; empty if something else woke the loop. */
 	if (!asleep && read(s->fd, &count, sizeof(count)) < 0)
 		return;
