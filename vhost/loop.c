@@ -11,7 +11,10 @@
  * A ring that was armed stays so until it has work again, so that one busy
  * ring among many idle ones costs the idle ones nothing. How long to spin
  * adjusts itself: a sleep that ends within what spinning would have cost
- * doubles the time, a long one halves it.
+ * doubles the time, a long one halves it. Waiting for drivers and waiting for
+ * requests in the kernel's hands adjust separately: a disk's latency says
+ * nothing about when the driver comes again, and the kernel needs the CPU that a
+ * spinning loop takes.
  *
  * Kick descriptors are watched edge-triggered and never read: each write of the
  * driver is an edge, and a read of a descriptor that somebody else reads too
@@ -38,8 +41,7 @@
 #define TICK 32 /* turns between two looks at the clock; a power of two */
 #define SPIN_MIN_NS 2000
 #define SPIN_MAX_NS 50000
-/* While requests are in the kernel's hands it needs the CPU more than we do. */
-#define SPIN_PENDING_MAX_NS 8000
+#define SPIN_PENDING_MAX_NS 10000
 #define NR_EVENTS 32
 
 const char *const loop_mode_names[LOOP_MODE_CNT + 1] = { "busy", "adaptive", "interrupt", NULL };
@@ -54,7 +56,10 @@ struct loop {
 	unsigned int turn_nr, tick_busy; /* turns since the last tick, with work */
 	uint64_t tick_ns; /* time of the last tick */
 	uint64_t work_ns; /* time of the last work seen */
-	uint64_t spin_ns;
+	/* How long to spin, and at most: for drivers, for requests outside. */
+	struct spin {
+		uint64_t ns, max_ns;
+	} spin_driver, spin_pending;
 	bool quit;
 	int epoll_fd;
 
@@ -63,7 +68,6 @@ struct loop {
 	enum loop_mode mode;
 	int cpu, node;
 	bool manual;
-	uint64_t spin_max_ns;
 	unsigned int index;
 	pthread_t thread;
 	struct loop_work quit_work;
@@ -390,12 +394,31 @@ static bool arm_and_look(struct loop *loop)
 	return work;
 }
 
-static void adjust_spin(struct loop *loop, uint64_t slept_ns)
+static struct spin *present_spin(struct loop *loop)
 {
-	if (slept_ns < loop->spin_max_ns)
-		loop->spin_ns = min_u64(2 * loop->spin_ns, loop->spin_max_ns);
+	return is_pending(loop) ? &loop->spin_pending : &loop->spin_driver;
+}
+
+static void adjust_spin(struct spin *spin, uint64_t slept_ns)
+{
+	if (slept_ns < spin->max_ns)
+		spin->ns = min_u64(2 * spin->ns, spin->max_ns);
 	else
-		loop->spin_ns = max_u64(loop->spin_ns / 2, min_u64(SPIN_MIN_NS, loop->spin_max_ns));
+		spin->ns = max_u64(spin->ns / 2, min_u64(SPIN_MIN_NS, spin->max_ns));
+}
+
+/*
+ * Awake because requests ended: their driver is about to send the next ones,
+ * which will be found by polling. For a guest a kick is an exit.
+ */
+static void disarm_active(struct loop *loop)
+{
+	for (unsigned int i = 0; i < loop->nr_rings; i++) {
+		struct virtq *vq = loop->rings[i];
+
+		if (vq->notify_armed && virtq_inflight(vq))
+			virtq_notify_disable(vq);
+	}
 }
 
 /*
@@ -452,6 +475,7 @@ static void count_events(struct loop *loop, const struct epoll_event *events, in
 static void sleep_until_event(struct loop *loop)
 {
 	struct epoll_event events[NR_EVENTS];
+	struct spin *spin = present_spin(loop);
 	uint64_t before, slept;
 	int nr;
 
@@ -463,25 +487,22 @@ static void sleep_until_event(struct loop *loop)
 	slept = loop->tick_ns - before;
 	counter_add(&loop->stats.sleeps, 1);
 	counter_add(&loop->stats.sleep_ns, slept);
-	adjust_spin(loop, slept);
+	adjust_spin(spin, slept);
 	loop->work_ns = loop->tick_ns;
+	disarm_active(loop);
 }
 
 /* After a turn without work. */
 static void rest(struct loop *loop)
 {
-	uint64_t spin_ns;
-
 	if (loop->mode != LOOP_INTERRUPT) {
 		if (loop->turn_nr < TICK) {
 			cpu_relax();
 			return;
 		}
 		tick(loop);
-		spin_ns = loop->spin_ns;
-		if (is_pending(loop))
-			spin_ns = min_u64(spin_ns, SPIN_PENDING_MAX_NS);
-		if (loop->mode == LOOP_BUSY || loop->tick_ns - loop->work_ns < spin_ns)
+		if (loop->mode == LOOP_BUSY ||
+		    loop->tick_ns - loop->work_ns < present_spin(loop)->ns)
 			return;
 	}
 	if (arm_and_look(loop) || read_once(&loop->inbox))
@@ -538,8 +559,10 @@ int loop_create(const struct loop_conf *conf, struct loop **out)
 	loop->node = node;
 	loop->manual = conf->manual;
 	loop->index = conf->index;
-	loop->spin_max_ns = conf->spin_max_ns ? conf->spin_max_ns : SPIN_MAX_NS;
-	loop->spin_ns = loop->spin_max_ns;
+	loop->spin_driver.max_ns = conf->spin_max_ns ? conf->spin_max_ns : SPIN_MAX_NS;
+	loop->spin_driver.ns = loop->spin_driver.max_ns;
+	loop->spin_pending.max_ns = min_u64(loop->spin_driver.max_ns, SPIN_PENDING_MAX_NS);
+	loop->spin_pending.ns = loop->spin_pending.max_ns;
 	loop->quit_work.run = quit_run;
 	loop->wake_fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

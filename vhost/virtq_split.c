@@ -197,11 +197,10 @@ void virtq_split_set_notify(struct virtq *vq, bool on)
 	struct virtq_used *used = vq->conf.device;
 
 	if (vq->event_idx) {
-		/* Off needs no write: an event index left behind is not passed again
-		 * for 65,536 buffers. */
-		if (!on)
-			return;
-		write_once(&avail_event(vq)->wire, cpu_to_le16(vq->avail_idx).wire);
+		/* Off: an index just left behind, not passed for 65,535 buffers. */
+		uint16_t event = on ? vq->avail_idx : (uint16_t)(vq->avail_idx - 1);
+
+		write_once(&avail_event(vq)->wire, cpu_to_le16(event).wire);
 		virtq_log_write(vq, avail_event(vq), sizeof(le16));
 		return;
 	}

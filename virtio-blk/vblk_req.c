@@ -25,7 +25,7 @@
 
 /* Chains popped in a turn: long enough to publish used entries in batches,
  * short enough for other rings of the loop to get their turn. */
-#define POLL_BUDGET 64
+#define POLL_BUDGET 32
 
 /* A chain with its header and status cut off. */
 struct parts {
