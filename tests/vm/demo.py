@@ -91,12 +91,12 @@ file system clean
     -object memory-backend-memfd,id=mem,size=2G,share=on -m 2G
     -machine q35,memory-backend=mem
     -chardev socket,id=disk,path=/run/vm1-disk.sock,reconnect-ms=500
-    -device vhost-user-blk-pci,chardev=disk
+    -device vhost-user-blk-pci,chardev=disk,num-queues=1
 
   libvirt, in <domain>:
     <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
     <disk type='vhostuser' device='disk'>
-      <driver name='qemu' type='raw'/>
+      <driver name='qemu' type='raw' queues='1'/>
       <source type='unix' path='/run/vm1-disk.sock'>
         <reconnect enabled='yes' timeout='1'/>
       </source>
