@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "core/atomic.h"
+#include "core/cpu.h"
 #include "vhost/vu_internal.h"
 
 static const char *const ring_features[64] = {
@@ -73,6 +74,19 @@ static json_t *protocol_feature_list(uint64_t features)
 	return list;
 }
 
+/* The NUMA node that holds the ring, to be compared with its loop's; null if it
+ * is on no loop or that cannot be told. */
+static json_t *memory_node(const struct vu_ring *vr)
+{
+	const void *ring = NULL;
+	int node;
+
+	if (vu_ring_is_on_loop(vr))
+		ring = gmem_uva_ptr(vr->dev->gm, uva(vr->addr.desc), 1);
+	node = ring ? numa_node_of(ring) : -1;
+	return node < 0 ? json_null() : json_integer(node);
+}
+
 static json_t *ring_status(const struct vu_ring *vr)
 {
 	const struct virtq_stats *s = &vr->vq.stats;
@@ -85,6 +99,7 @@ static json_t *ring_status(const struct vu_ring *vr)
 	json_object_set_new(obj, "loop",
 			    vu_ring_is_on_loop(vr) ? json_integer(loop_index(vr->vq.loop))
 						   : json_null());
+	json_object_set_new(obj, "memory-node", memory_node(vr));
 	json_object_set_new(obj, "chains", json_integer((json_int_t)counter_read(&s->chains)));
 	json_object_set_new(obj, "notifications",
 			    json_integer((json_int_t)counter_read(&s->notifications)));
