@@ -23,9 +23,11 @@
 
 #include "virtio-blk/vblk_internal.h"
 
-/* Chains popped in a turn: long enough to publish used entries in batches,
- * short enough for other rings of the loop to get their turn. */
+/* Chains and bytes popped in a turn: enough to publish used entries in batches,
+ * little enough for other rings to get their turn, and for completions to be seen
+ * between large requests, whose submission alone takes tens of microseconds. */
 #define POLL_BUDGET 32
+#define POLL_BYTES (256u << 10)
 
 /* A chain with its header and status cut off. */
 struct parts {
@@ -410,8 +412,10 @@ unsigned int vblk_poll(struct virtq *vq)
 	struct vblk_ring *ring = vq->priv;
 	struct virtq_chain c;
 	unsigned int nr = 0;
+	uint64_t bytes = 0;
 
-	while (nr < POLL_BUDGET && virtq_pop(vq, &c) > 0) {
+	while (nr < POLL_BUDGET && bytes < POLL_BYTES && virtq_pop(vq, &c) > 0) {
+		bytes += c.out_len + c.in_len;
 		start(ring, &c);
 		nr++;
 	}
