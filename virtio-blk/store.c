@@ -69,6 +69,18 @@ static const struct store_ops *find_type(const char *spec, const char **arg)
 	return NULL;
 }
 
+/* The option of conf that only a store in a file can follow, or NULL. */
+static const char *file_option(const struct store_conf *conf)
+{
+	if (conf->iopoll)
+		return "iopoll";
+	if (conf->sqpoll)
+		return "sqpoll";
+	if (conf->fixed_buffers)
+		return "fixed-buffers";
+	return conf->lock == STORE_LOCK_START ? "lock=start" : NULL;
+}
+
 int store_open(const struct store_conf *conf, struct store **store, char *err)
 {
 	const struct store_ops *ops;
@@ -87,6 +99,9 @@ int store_open(const struct store_conf *conf, struct store **store, char *err)
 		return store_fail(err, -EINVAL,
 				  "store '%s': expected uring:PATH, null:SIZE or mem:SIZE",
 				  conf->spec);
+	if (ops->immediate && file_option(conf))
+		return store_fail(err, -EINVAL, "store '%s': %s needs uring:PATH", conf->spec,
+				  file_option(conf));
 	spec = strdup(conf->spec);
 	if (!spec)
 		return store_fail(err, -ENOMEM, "store '%s': out of memory", conf->spec);

@@ -37,6 +37,22 @@ static void refuses(const char *spec, int error, const char *what)
 	rig_fini(&r);
 }
 
+static void options_of_files_are_refused_in_memory(void **state)
+{
+	struct rig r;
+
+	rig_init(&r);
+	r.conf.spec = "mem:1M";
+	r.conf.iopoll = true;
+	assert_int_equal(rig_open_fails(&r), -EINVAL);
+	assert_says(&r, "iopoll needs uring:PATH");
+	r.conf.iopoll = false;
+	r.conf.lock = STORE_LOCK_START;
+	assert_int_equal(rig_open_fails(&r), -EINVAL);
+	assert_says(&r, "lock=start needs uring:PATH");
+	rig_fini(&r);
+}
+
 static void unknown_schemes_are_refused(void **state)
 {
 	refuses("qcow2:/x", -EINVAL, "expected uring:PATH, null:SIZE or mem:SIZE");
@@ -582,6 +598,7 @@ static void stores_share_the_engine_of_a_loop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(options_of_files_are_refused_in_memory),
 		cmocka_unit_test(unknown_schemes_are_refused),
 		cmocka_unit_test(wrong_sizes_are_refused),
 		cmocka_unit_test(wrong_paths_are_refused_with_the_cause),
