@@ -1,0 +1,54 @@
+/*
+ * The virtio network device: one port of the switch behind one vhost-user
+ * socket. VIRTIO 1.3, "Network Device". Control thread.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VIRTIO_NET_VNET_H
+#define RINGBOLT_VIRTIO_NET_VNET_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vhost/vhost.h"
+#include "virtio-net/vswitch.h"
+
+struct vnet;
+
+struct vnet_conf {
+	const char *name;
+	const char *socket; /* path, or NULL with fd */
+	enum vu_listen_mode mode;
+	int fd;
+	unsigned int pairs; /* 1 .. VIRTIO_NET_PAIRS_MAX */
+	unsigned int queue_size_max; /* 0: what the ring kind allows */
+	bool packed; /* offer packed rings */
+	bool ctrl_vq; /* offer the control queue: for front-ends that pass it on */
+	uint64_t feature_mask; /* device and ring bits the operator allows; ~0 all */
+	bool has_mac;
+	uint8_t mac[6]; /* offered to the driver, if has_mac */
+	uint16_t mtu; /* bytes after the Ethernet header; 0: not told, 65535 taken */
+	uint32_t speed; /* Mbit/s told to the driver; UINT32_MAX unknown */
+	struct sw_port_conf port;
+	struct evloop *ev;
+	struct loop *const *loops;
+	unsigned int nr_loops;
+	struct vswitch *sw;
+};
+
+/* 0, or -errno with one sentence in err (SW_ERR_LEN). */
+int vnet_create(const struct vnet_conf *conf, struct vnet **vn, char *err);
+/* Leave the switch, disconnect, free, then gone(opaque). Asynchronous. */
+void vnet_destroy(struct vnet *vn, void (*gone)(void *opaque), void *opaque);
+
+struct sw_port *vnet_port(const struct vnet *vn);
+const char *vnet_name(const struct vnet *vn);
+/* Tell the driver that the link is up or down (STATUS), another MTU. */
+int vnet_set_link(struct vnet *vn, bool up);
+/* Move the rings of queue pair (or all, -1) to another loop, without loss. */
+int vnet_move(struct vnet *vn, int pair, unsigned int loop_index);
+/* Device, rings, negotiated features by name, filters, RSS: a new object. */
+json_t *vnet_status(struct vnet *vn);
+
+#endif
