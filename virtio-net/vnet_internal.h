@@ -1,16 +1,30 @@
 /*
- * What the files of the network device share. vnet.c: features, configuration
- * space, life; vnet_ctrl.c: the control queue; vnet_tx.c: from transmit rings to
- * the switch; vnet_rx.c: from the switch to receive rings; vnet_rss.c: hashing.
+ * What the files of the network device share. vnet.c: life and rings;
+ * vnet_config.c: features and configuration space; vnet_live.c: what loops read
+ * of it; vnet_ctrl.c, vnet_cmd.c: the control queue; vnet_filter.c: what the
+ * driver wants to receive; vnet_announce.c: RARP and GUEST_ANNOUNCE;
+ * vnet_status.c; vnet_tx.c: from transmit rings to the switch; vnet_rx.c: from the
+ * switch to receive rings; vnet_rss.c: hashing.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #ifndef RINGBOLT_VIRTIO_NET_VNET_INTERNAL_H
 #define RINGBOLT_VIRTIO_NET_VNET_INTERNAL_H
 
+#include "core/atomic.h"
 #include "virtio-net/offload.h"
 #include "virtio-net/vnet.h"
 #include "virtio-net/vnet_spec.h"
+
+#define VNET_BIT(n) (1ull << (n))
+
+#define VNET_RSS_KEY_MAX 40 /* bytes of a hash key */
+#define VNET_RSS_TABLE_MAX 128 /* entries of an indirection table */
+#define VNET_HASH_TYPES                                                                            \
+	(VIRTIO_NET_HASH_TYPE_IPv4 | VIRTIO_NET_HASH_TYPE_TCPv4 | VIRTIO_NET_HASH_TYPE_UDPv4 |     \
+	 VIRTIO_NET_HASH_TYPE_IPv6 | VIRTIO_NET_HASH_TYPE_TCPv6 | VIRTIO_NET_HASH_TYPE_UDPv6 |     \
+	 VIRTIO_NET_HASH_TYPE_IP_EX | VIRTIO_NET_HASH_TYPE_TCP_EX | VIRTIO_NET_HASH_TYPE_UDP_EX)
+#define VNET_RSS_NO_QUEUE UINT32_MAX /* hashing only: any queue may be chosen */
 
 /* VIRTIO 1.3, "Virtqueues": receiveq1, transmitq1, ..., controlq last. */
 static inline bool vnet_index_is_rx(unsigned int index)
@@ -20,22 +34,25 @@ static inline bool vnet_index_is_rx(unsigned int index)
 
 /*
  * What the driver wants to receive: receive modes, MAC table, VLAN filter.
- * Immutable; the control queue publishes a new one (vnet_ctrl.c), receive paths
- * read the pointer once a burst. NULL: everything.
+ * Immutable once it is in a struct vnet_live.
  */
 struct vnet_filter;
-/* Hash key, types, indirection table. Immutable, published likewise. NULL: off. */
+/* Hash key, types, indirection table. Immutable likewise. */
 struct vnet_rss;
 
-/* What loops read of a device; replaced field by field, each an atomic word. */
+/*
+ * What loops read of a device, as one immutable thing: the control thread
+ * publishes another (vnet_live.c), a loop reads the pointer once a burst with
+ * vnet_live_get(), and the old one is freed when no loop can have it any more.
+ */
 struct vnet_live {
-	const struct vnet_filter *filter;
-	const struct vnet_rss *rss;
-	/* Receive queues in use: pairs the driver enabled, no more than are started. */
+	/* Receive queues that may be given frames: the first so many pairs have a
+	 * receive ring that runs, is enabled, and that the driver asked for. 0: the
+	 * link is down. A ring can still be about to stop: its own state decides. */
 	unsigned int nr_active;
-	struct offload_caps caps; /* of the driver now (GUEST_* and its guest
-				   * offloads); changes only with all receive rings
-				   * stopped or by vnet_ctrl.c through the loops */
+	struct offload_caps caps; /* of the driver: GUEST_* and its guest offloads */
+	const struct vnet_filter *filter; /* NULL: everything is wanted */
+	const struct vnet_rss *rss; /* NULL: neither hashing nor steering */
 };
 
 struct vnet_queue {
@@ -49,30 +66,77 @@ struct vnet_queue {
 
 struct vnet {
 	struct vu_dev *dev;
+	/* Loops: load_acquire() once a burst. NULL while the device is being
+	 * destroyed: its transmit rings are not to be read any more. */
 	struct sw_port *port;
 	struct vswitch *sw;
 	struct evloop *ev;
-	uint64_t features; /* negotiated */
-	struct vnet_live live;
+	char name[SW_NAME_MAX];
+
+	/* Replaced as a whole; never NULL. vnet_live_get(). */
+	const struct vnet_live *live;
+
+	/* What follows changes only while no ring runs, or is the control thread's
+	 * alone. */
+	uint64_t features; /* negotiated, less bits whose requirements are missing */
 	struct vnet_queue *queue; /* 2 * pairs + 1 */
 	unsigned int pairs;
-	struct virtio_net_config config;
 	uint64_t offer; /* device feature bits */
-	uint16_t mtu;
-	void (*gone)(void *opaque);
-	void *gone_opaque;
+	uint16_t mtu; /* frames from the driver may be so long; 0: any. Atomic */
+	uint8_t hdr_len; /* 10, 12 or 20 bytes, by the features */
+
+	struct vnet_state *state; /* vnet.c and vnet_live.c: the control thread's */
 };
 
-/* vnet_tx.c: poll of a transmit ring. */
+/* A loop, once a burst. Valid until the loop's turn ends. */
+static inline const struct vnet_live *vnet_live_get(const struct vnet *vn)
+{
+	/* Pairs with the release in vnet_live.c: what it points to is complete. */
+	return load_acquire(&vn->live);
+}
+
+/* --- vnet_tx.c ---------------------------------------------------------------- */
+
+/* Poll of a transmit ring. */
 unsigned int vnet_tx_poll(struct virtq *vq);
-/* vnet_rx.c: sw_port_ops of a device. */
+/* Before a transmit or receive ring goes to its loop (vq->conf, vq->loop,
+ * vq->priv = q and q->hdr_len are set), and after it left it. */
+int vnet_tx_setup(struct vnet_queue *q);
+void vnet_tx_release(struct vnet_queue *q);
+
+/* --- vnet_rx.c ---------------------------------------------------------------- */
+
+/* Poll of a receive ring; frames come by deliver(). */
+unsigned int vnet_rx_poll(struct virtq *vq);
+int vnet_rx_setup(struct vnet_queue *q);
+void vnet_rx_release(struct vnet_queue *q);
+/* sw_port_ops of a device; sw_port.priv is the struct vnet. */
 extern const struct sw_port_ops vnet_port_ops;
-/* vnet_ctrl.c: poll of the control ring; driver state back to its default. */
-unsigned int vnet_ctrl_poll(struct virtq *vq);
-void vnet_ctrl_reset(struct vnet *vn);
-/* Does the driver want this frame? */
+
+/* --- vnet_filter.c ------------------------------------------------------------ */
+
+/* Does the driver want this frame? A loop. */
 bool vnet_filter_passes(const struct vnet_filter *filter, const struct frame *f);
-/* vnet_rss.c: the receive queue for f, with f->hash and f->hash_report set. */
+
+/* --- vnet_rss.c --------------------------------------------------------------- */
+
+/* VIRTIO_NET_CTRL_MQ_RSS_CONFIG and _HASH_CONFIG, checked and in host order. */
+struct vnet_rss_conf {
+	uint32_t hash_types; /* within VNET_HASH_TYPES */
+	uint8_t key[VNET_RSS_KEY_MAX]; /* zero beyond key_len */
+	unsigned int key_len;
+	unsigned int table_len; /* a power of two; 0: hashing only */
+	uint16_t table[VNET_RSS_TABLE_MAX]; /* receive queues, by pair from 0 */
+	uint16_t unclassified; /* the receive queue of frames without a hash */
+};
+
+/* NULL if out of memory. Control thread. */
+struct vnet_rss *vnet_rss_create(const struct vnet_rss_conf *conf);
+/* Accepts NULL. */
+void vnet_rss_destroy(struct vnet_rss *rss);
+const struct vnet_rss_conf *vnet_rss_get_conf(const struct vnet_rss *rss);
+/* The receive queue for f, or VNET_RSS_NO_QUEUE, with f->hash and
+ * f->hash_report set. A loop. */
 unsigned int vnet_rss_queue(const struct vnet_rss *rss, struct frame *f);
 
 #endif
