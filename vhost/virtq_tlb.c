@@ -1,0 +1,143 @@
+/*
+ * Rings behind a virtual IOMMU: translation, stalling, what chains in flight
+ * use. Called by virtq*.c while popping, by loop.c for invalidations, by
+ * vu_iotlb.c on the control thread. Never waits.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "vhost/virtq_tlb.h"
+
+#include <errno.h>
+
+#include "core/cpu.h"
+#include "core/log.h"
+
+static void retry_run(struct loop_work *w)
+{
+	struct virtq_tlb *tlb = container_of(w, struct virtq_tlb, retry_work);
+
+	tlb->stalled = false;
+	tlb->refused = tlb->retry_refused;
+	/* Pairs with the acquire in virtq_tlb_retry(). */
+	store_release(&tlb->retrying, false);
+}
+
+int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
+		     void (*miss)(struct ev_work *work), int node)
+{
+	struct virtq_tlb *tlb = numa_zalloc(sizeof(*tlb), node);
+
+	if (!tlb)
+		return -ENOMEM;
+	tlb->use = numa_zalloc(vq->conf.size * sizeof(*tlb->use), node);
+	if (!tlb->use) {
+		numa_zfree(tlb, sizeof(*tlb));
+		return -ENOMEM;
+	}
+	iotlb_cache_init(&tlb->cache, iotlb);
+	tlb->ev = ev;
+	tlb->miss_work.run = miss;
+	tlb->retry_work.run = retry_run;
+	vq->tlb = tlb;
+	return 0;
+}
+
+void virtq_tlb_destroy(struct virtq *vq)
+{
+	if (!vq->tlb)
+		return;
+	numa_zfree(vq->tlb->use, vq->conf.size * sizeof(*vq->tlb->use));
+	numa_zfree(vq->tlb, sizeof(*vq->tlb));
+	vq->tlb = NULL;
+}
+
+void virtq_tlb_retry(struct virtq *vq, bool refused)
+{
+	struct virtq_tlb *tlb = vq->tlb;
+
+	/* One that is under way finds what there is to be found now. If that is
+	 * nothing, the ring stalls and tells again. */
+	if (load_acquire(&tlb->retrying))
+		return;
+	tlb->retry_refused = refused;
+	tlb->retrying = true;
+	loop_post(vq->loop, &tlb->retry_work);
+}
+
+static void note_use(struct virtq_tlb_use *u, uint64_t start, uint64_t end)
+{
+	unsigned int last = VIRTQ_TLB_PIECES - 1;
+
+	if (u->nr && u->piece[u->nr - 1].end == start) {
+		u->piece[u->nr - 1].end = end;
+	} else if (u->nr < VIRTQ_TLB_PIECES) {
+		u->piece[u->nr].start = start;
+		u->piece[u->nr++].end = end;
+	} else {
+		u->piece[last].start = min_u64(u->piece[last].start, start);
+		u->piece[last].end = max_u64(u->piece[last].end, end);
+	}
+}
+
+void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm)
+{
+	void *p;
+
+	if (!*len)
+		return NULL;
+	p = iotlb_cache_span(&vq->tlb->cache, iova(addr), len, perm);
+	if (p)
+		note_use(&vq->tlb->building, addr, addr + *len);
+	return p;
+}
+
+bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm)
+{
+	struct virtq_tlb *tlb = vq->tlb;
+
+	if (tlb->refused && tlb->miss_addr.v == addr && tlb->miss_perm == perm) {
+		tlb->refused = false;
+		log_limited(LOG_LEVEL_WARNING, "%s: no access to I/O address 0x%llx", vq->name,
+			    (unsigned long long)addr);
+		return false;
+	}
+	if (tlb->stalled)
+		return true;
+	tlb->stalled = true;
+	tlb->refused = false;
+	tlb->miss_addr = iova(addr);
+	tlb->miss_perm = perm;
+	counter_add(&tlb->nr_misses, 1);
+	ev_post(tlb->ev, &tlb->miss_work);
+	return true;
+}
+
+void virtq_tlb_take(struct virtq *vq, uint16_t id)
+{
+	vq->tlb->use[id] = vq->tlb->building;
+}
+
+void virtq_tlb_drop(struct virtq *vq, iova_t addr, uint64_t len)
+{
+	iotlb_cache_drop(&vq->tlb->cache, addr, len);
+}
+
+bool virtq_tlb_in_use(const struct virtq *vq, iova_t addr, uint64_t len)
+{
+	uint64_t end;
+
+	if (!virtq_inflight(vq))
+		return false;
+	if (add_overflows(addr.v, len, &end))
+		end = UINT64_MAX;
+	for (uint32_t id = 0; id < vq->conf.size; id++) {
+		const struct virtq_tlb_use *u = &vq->tlb->use[id];
+
+		if (!vq->slot[id].busy)
+			continue;
+		for (uint32_t i = 0; i < u->nr; i++)
+			if (u->piece[i].start < end && u->piece[i].end > addr.v)
+				return true;
+	}
+	return false;
+}

@@ -1,0 +1,77 @@
+/*
+ * A ring of a device behind a virtual IOMMU: its addresses are I/O virtual.
+ * vhost-user, "IOMMU support". Private to vhost/.
+ *
+ * Theory of operation
+ *
+ * Translation is the ring's own cache (iommu/iotlb.h) in front of the device's
+ * table. An address that neither knows stalls the ring: the chain is not popped,
+ * the loop tells the control thread, which asks the front-end, and nothing is
+ * popped until the control thread has the loop try again. If the front-end has
+ * refused, the chain is popped as a malformed one. Other rings go on meanwhile.
+ *
+ * What is invalidated may still be used by chains the device holds. The ring
+ * remembers for each which addresses it uses, so that an invalidation waits
+ * for just those.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VHOST_VIRTQ_TLB_H
+#define RINGBOLT_VHOST_VIRTQ_TLB_H
+
+#include "core/evloop.h"
+#include "iommu/iotlb.h"
+#include "vhost/loop.h"
+
+/* Addresses one chain uses. More pieces than fit are widened into the last. */
+#define VIRTQ_TLB_PIECES 6
+struct virtq_tlb_use {
+	uint32_t nr;
+	struct {
+		uint64_t start, end;
+	} piece[VIRTQ_TLB_PIECES];
+};
+
+struct virtq_tlb {
+	/* The loop's. */
+	struct iotlb_cache cache;
+	struct virtq_tlb_use building; /* of the chain being popped */
+	struct virtq_tlb_use *use; /* by chain id; conf.size of them */
+	bool stalled; /* nothing is popped */
+	bool refused; /* the next miss is not asked again: the front-end said no */
+	/* Written by the loop before it posts work, read by the control thread. */
+	iova_t miss_addr;
+	uint32_t miss_perm;
+
+	/* The control thread's: whom to tell. */
+	struct evloop *ev;
+	struct ev_work miss_work; /* posted when the ring stalls */
+	struct loop_work retry_work; /* to try again */
+	bool retry_refused; /* what retry_work says */
+	bool retrying; /* retry_work is posted; the loop clears it */
+	uint64_t nr_misses; /* asked of the front-end */
+};
+
+/* Control thread, ring stopped. miss runs on the control thread when the ring
+ * has stalled. -ENOMEM. */
+int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
+		     void (*miss)(struct ev_work *work), int node);
+void virtq_tlb_destroy(struct virtq *vq);
+/* Control thread: the front-end has answered; have the loop try again. */
+void virtq_tlb_retry(struct virtq *vq, bool refused);
+
+/* --- the ring's loop ------------------------------------------------------------- */
+
+/* gmem_span() for a ring with a tlb; what it finds belongs to the chain that is
+ * being popped. */
+void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm);
+/* addr is not known: stall. False if the front-end has refused it. */
+bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm);
+/* The chain being popped has this id now. */
+void virtq_tlb_take(struct virtq *vq, uint16_t id);
+/* Forget what is cached of [addr, addr + len). */
+void virtq_tlb_drop(struct virtq *vq, iova_t addr, uint64_t len);
+/* Does the device hold a chain that uses any of [addr, addr + len)? */
+bool virtq_tlb_in_use(const struct virtq *vq, iova_t addr, uint64_t len);
+
+#endif
