@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/evloop.h"
 #include "core/log.h"
 
 struct blk_device *blk_app_find(struct blk_app *app, const char *name)
@@ -57,9 +56,9 @@ int blk_app_add(struct blk_app *app, const struct blk_device_opts *opts, struct 
 	vblk_conf_init(&conf);
 	blk_device_opts_conf(opts, &conf);
 	conf.name = fresh->name;
-	conf.ev = app->ev;
-	conf.loops = app->loops;
-	conf.nr_loops = app->nr_loops;
+	conf.ev = app->app.ev;
+	conf.loops = app->app.loops;
+	conf.nr_loops = app->app.nr_loops;
 	res = vblk_create(&conf, &fresh->blk, err);
 	if (res < 0) {
 		free(fresh);
@@ -86,8 +85,8 @@ static void device_gone(void *opaque)
 	if (dev->remove_call)
 		rpc_result(dev->remove_call, json_pack("{s:s}", "name", dev->name));
 	free(dev);
-	if (app->stopping && !app->devices)
-		evloop_quit(app->ev);
+	if (app->app.stopping && !app->devices)
+		app_end(&app->app);
 }
 
 void blk_app_remove(struct blk_device *dev, struct rpc_call *call)

@@ -8,9 +8,8 @@
 
 #include <stdbool.h>
 
+#include "apps/app.h"
 #include "apps/blk_opts.h"
-#include "core/rpc.h"
-#include "vhost/vhost.h"
 #include "virtio-blk/vblk.h"
 
 struct blk_app;
@@ -26,12 +25,9 @@ struct blk_device {
 };
 
 struct blk_app {
-	struct evloop *ev;
-	struct loop *loops[CPU_LIST_MAX];
-	unsigned int nr_loops;
+	struct app app;
+	const struct blk_options *opts;
 	struct blk_device *devices; /* in order of creation */
-	struct rpc_server *rpc;
-	bool stopping; /* ends when the last device has gone */
 };
 
 /* 0 and *dev, or -errno and one sentence in err (VBLK_ERR_LEN). */
@@ -42,7 +38,7 @@ struct blk_device *blk_app_find(struct blk_app *app, const char *name);
 /* Drain and close it; call may be NULL, else it is answered when all is done. */
 void blk_app_remove(struct blk_device *dev, struct rpc_call *call);
 
-/* The methods of the control socket; opaque is the struct blk_app. */
+/* The methods of the control socket; opaque is the struct app. */
 extern const struct rpc_method blk_rpc_methods[];
 
 #endif

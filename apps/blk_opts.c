@@ -7,18 +7,13 @@
  */
 #include "apps/blk_opts.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/base.h"
-#include "core/fd.h"
-#include "core/log.h"
 #include "vhost/vhost.h"
 
 #define PROGRAM "ringbolt-blk"
@@ -27,9 +22,6 @@
 static const char *const block_size_names[] = { "auto", "512", "4096", NULL };
 static const uint32_t block_sizes[] = { 0, 512, 4096 };
 static_assert(ARRAY_SIZE(block_size_names) == ARRAY_SIZE(block_sizes) + 1, "a word per size");
-
-static const char *const log_level_names[] = { "error", "warning", "info", "debug", NULL };
-static_assert(ARRAY_SIZE(log_level_names) == LOG_LEVEL_CNT + 1, "a word per level");
 
 static const char *const store_names[] = { "uring", "null", "mem", NULL };
 
@@ -63,52 +55,29 @@ const struct opt_desc blk_device_keys[] = {
 };
 
 enum option_id {
-	O_HELP = 'h',
-	O_SOCKET_PATH = 256,
-	O_FD,
-	O_PRINT_CAPABILITIES,
-	O_BLK_FILE,
+	O_BLK_FILE = APP_O_OWN,
 	O_READ_ONLY,
 	O_DEVICE,
-	O_CPUS,
-	O_POLL,
-	O_CONTROL,
-	O_LOG_LEVEL,
-	O_VERSION,
 	O_END,
 };
+static_assert((int)O_END <= (int)APP_O_END, "a bit per option");
 
 static const struct option long_options[] = {
-	{ "socket-path", required_argument, NULL, O_SOCKET_PATH },
-	{ "fd", required_argument, NULL, O_FD },
-	{ "print-capabilities", no_argument, NULL, O_PRINT_CAPABILITIES },
+	APP_LONG_OPTIONS,
 	{ "blk-file", required_argument, NULL, O_BLK_FILE },
 	{ "read-only", no_argument, NULL, O_READ_ONLY },
 	{ "device", required_argument, NULL, O_DEVICE },
-	{ "cpus", required_argument, NULL, O_CPUS },
-	{ "poll", required_argument, NULL, O_POLL },
-	{ "control", required_argument, NULL, O_CONTROL },
-	{ "log-level", required_argument, NULL, O_LOG_LEVEL },
-	{ "version", no_argument, NULL, O_VERSION },
-	{ "help", no_argument, NULL, O_HELP },
 	{ NULL },
 };
 
 /* What is put together while argv is walked. */
 struct parser {
+	struct app_parser walk;
 	struct blk_options *opts;
 	struct blk_device_opts single; /* of the backend program conventions */
 	const char *blk_file;
 	bool has_single;
-	uint32_t seen; /* options given, by their distance from O_SOCKET_PATH */
-	char err[OPTS_ERR_LEN];
 };
-
-static int wrong(struct parser *p)
-{
-	fprintf(stderr, PROGRAM ": %s\n", p->err);
-	return -EINVAL;
-}
 
 static const char help_head[] =
 	"Usage: " PROGRAM " --socket-path=PATH --blk-file=PATH [--read-only] [OPTION...]\n"
@@ -123,37 +92,11 @@ static const char help_head[] =
 	"Any number of devices:\n"
 	"  --device KEY=VALUE,...  keys:\n";
 
-static const char help_tail[] =
-	"\nThe process:\n"
-	"  --cpus=LIST           one poll thread on each CPU of LIST, such as 2,4-6\n"
-	"                        (default: one, on any CPU)\n"
-	"  --poll=MODE           busy, adaptive (default) or interrupt\n"
-	"  --control=PATH        control socket for ringboltctl\n"
-	"  --log-level=LEVEL     error, warning, info (default) or debug\n"
-	"  --version, --help\n";
-
 static void print_help(void)
 {
 	fputs(help_head, stdout);
-	for (const struct opt_desc *d = blk_device_keys; d->key; d++) {
-		printf("    %-14s %s", d->key, d->help);
-		for (size_t i = 0; d->names && d->names[i]; i++)
-			printf("%s%s", i ? ", " : ": ", d->names[i]);
-		if (d->type == OPT_BOOL)
-			fputs(" (on|off)", stdout);
-		if (d->type == OPT_UINT && d->min)
-			printf(" (%llu to %llu)", (unsigned long long)d->min,
-			       (unsigned long long)d->max);
-		if (d->required)
-			fputs(" (required)", stdout);
-		putchar('\n');
-	}
-	fputs(help_tail, stdout);
-}
-
-static void print_capabilities(void)
-{
-	puts("{\"type\": \"block\", \"features\": [\"read-only\", \"blk-file\"]}");
+	app_print_keys(blk_device_keys);
+	fputs(APP_HELP_PROCESS, stdout);
 }
 
 void blk_device_opts_init(struct blk_device_opts *dev)
@@ -164,7 +107,7 @@ void blk_device_opts_init(struct blk_device_opts *dev)
 	*dev = (struct blk_device_opts){
 		.queues = conf.queues,
 		.queue_size = conf.queue_size,
-		.fd = BLK_NO_FD,
+		.fd = APP_NO_FD,
 		.cache = conf.cache,
 		.lock = conf.lock,
 		.read_only = conf.read_only,
@@ -181,7 +124,7 @@ void blk_device_opts_conf(const struct blk_device_opts *dev, struct vblk_conf *c
 	conf->name = dev->name;
 	conf->socket = dev->socket;
 	conf->connect = dev->connect;
-	conf->fd = dev->fd == BLK_NO_FD ? -1 : (int)dev->fd;
+	conf->fd = dev->fd == APP_NO_FD ? -1 : (int)dev->fd;
 	conf->store = dev->store;
 	conf->serial = dev->serial;
 	conf->queues = (unsigned int)dev->queues;
@@ -226,27 +169,20 @@ static int check_store(const char *option, const char *store, char *err)
 	return -EINVAL;
 }
 
-static int refuse(char *err, const char *option, const char *key, const char *value,
-		  const char *expected)
-{
-	snprintf(err, OPTS_ERR_LEN, "%s: %s=%.100s: expected %s", option, key, value, expected);
-	return -EINVAL;
-}
-
 int blk_device_opts_check(const char *option, const struct blk_device_opts *dev, char *err)
 {
 	if (dev->name && strlen(dev->name) >= VU_NAME_MAX)
-		return refuse(err, option, "name", dev->name, "at most 63 bytes");
+		return app_refuse(err, option, "name", dev->name, "at most 63 bytes");
 	if (dev->serial && strlen(dev->serial) > VBLK_SERIAL_MAX)
-		return refuse(err, option, "serial", dev->serial, "at most 20 bytes");
-	if (!dev->socket == (dev->fd == BLK_NO_FD)) {
+		return app_refuse(err, option, "serial", dev->serial, "at most 20 bytes");
+	if (!dev->socket == (dev->fd == APP_NO_FD)) {
 		snprintf(err, OPTS_ERR_LEN, "%s: expected %s", option,
 			 dev->socket ? "either socket= or fd=, not both"
 				     : "socket=PATH, where the front-end connects");
 		return -EINVAL;
 	}
 	if (dev->connect && !dev->socket)
-		return refuse(err, option, "connect", "on", "a socket= to connect to");
+		return app_refuse(err, option, "connect", "on", "a socket= to connect to");
 	return check_store(option, dev->store, err);
 }
 
@@ -269,157 +205,33 @@ static int parse_device(struct parser *p, char *text)
 	struct blk_device_opts dev;
 
 	blk_device_opts_init(&dev);
-	if (opts_parse("--device", text, blk_device_keys, &dev, p->err) < 0 ||
-	    blk_device_opts_check("--device", &dev, p->err) < 0)
-		return wrong(p);
+	if (opts_parse("--device", text, blk_device_keys, &dev, p->walk.err) < 0 ||
+	    blk_device_opts_check("--device", &dev, p->walk.err) < 0)
+		return app_wrong(&p->walk);
 	return add_device(p->opts, &dev);
 }
 
-static int parse_cpus(struct parser *p, const char *text)
-{
-	int bad_cpu = -1;
-	int res;
-
-	res = cpu_list_parse(text, p->opts->cpus, CPU_LIST_MAX, &bad_cpu);
-	if (res > 0) {
-		p->opts->nr_cpus = (unsigned int)res;
-		return 0;
-	}
-	if (res == -ENODEV)
-		snprintf(p->err, sizeof(p->err),
-			 "--cpus: '%.100s': expected CPUs this process may use, CPU %d is not one",
-			 text, bad_cpu);
-	else
-		snprintf(p->err, sizeof(p->err),
-			 "--cpus: '%.100s': expected a list such as 2,4-6, each CPU once", text);
-	return wrong(p);
-}
-
-static int parse_value(struct parser *p, const char *option, const char *value,
-		       const struct opt_desc *desc, void *target)
-{
-	return opts_parse_value(option, value, desc, target, p->err) < 0 ? wrong(p) : 0;
-}
-
-static int parse_option(struct parser *p, int id, char *value)
+static int parse_option(struct app_parser *walk, int id, char *value)
 {
 	static const struct opt_desc string = { .type = OPT_STRING };
 	static const struct opt_desc fd = { .type = OPT_UINT, .max = INT_MAX };
-	static const struct opt_desc poll = { .type = OPT_ENUM, .names = loop_mode_names };
-	static const struct opt_desc level = { .type = OPT_ENUM, .names = log_level_names };
+	struct parser *p = container_of(walk, struct parser, walk);
 
+	if (id == O_DEVICE)
+		return parse_device(p, value);
+	p->has_single = true;
 	switch (id) {
-	case O_SOCKET_PATH:
-		p->has_single = true;
-		return parse_value(p, "--socket-path", value, &string, &p->single.socket);
-	case O_FD:
-		p->has_single = true;
-		return parse_value(p, "--fd", value, &fd, &p->single.fd);
+	case APP_O_SOCKET_PATH:
+		return app_parse_value(walk, "--socket-path", value, &string, &p->single.socket);
+	case APP_O_FD:
+		return app_parse_value(walk, "--fd", value, &fd, &p->single.fd);
 	case O_BLK_FILE:
-		p->has_single = true;
-		return parse_value(p, "--blk-file", value, &string, &p->blk_file);
-	case O_READ_ONLY:
-		p->has_single = true;
+		return app_parse_value(walk, "--blk-file", value, &string, &p->blk_file);
+	default:
+		assert(id == O_READ_ONLY);
 		p->single.read_only = true;
 		return 0;
-	case O_DEVICE:
-		return parse_device(p, value);
-	case O_CPUS:
-		return parse_cpus(p, value);
-	case O_POLL:
-		return parse_value(p, "--poll", value, &poll, &p->opts->poll);
-	case O_CONTROL:
-		return parse_value(p, "--control", value, &string, &p->opts->control);
-	case O_LOG_LEVEL:
-		return parse_value(p, "--log-level", value, &level, &p->opts->log_level);
 	}
-	assert(false);
-	return -EINVAL;
-}
-
-/* getopt_long() could not use arg: say why and what is near. */
-static int unknown_option(struct parser *p, const char *arg)
-{
-	const char *names[ARRAY_SIZE(long_options)] = { NULL };
-	const char *near;
-	char word[64];
-
-	/* One letter; of a group such as -xyz, arg may be the one before. */
-	if (optopt && optopt < O_SOCKET_PATH && optopt != O_HELP) {
-		snprintf(p->err, sizeof(p->err), "-%c: unknown option, see --help",
-			 isprint(optopt) ? optopt : '?');
-		return wrong(p);
-	}
-	snprintf(word, sizeof(word), "%.*s", (int)min_u64(strcspn(arg + 2, "="), 63), arg + 2);
-	for (size_t i = 0; long_options[i].name; i++) {
-		names[i] = long_options[i].name;
-		if (!strcmp(word, names[i])) {
-			snprintf(p->err, sizeof(p->err), "%.100s: expected --%s without a value",
-				 arg, word);
-			return wrong(p);
-		}
-	}
-	near = opts_nearest(word, names);
-	snprintf(p->err, sizeof(p->err), "--%s: unknown option%s%s%s", word,
-		 near ? "; did you mean '--" : ", see --help", near ? near : "", near ? "'?" : "");
-	return wrong(p);
-}
-
-static int once(struct parser *p, int id)
-{
-	uint32_t bit = 1u << (id - O_SOCKET_PATH);
-
-	static_assert(O_END - O_SOCKET_PATH <= 32, "a bit per option");
-	if (!(p->seen & bit) || id == O_DEVICE) {
-		p->seen |= bit;
-		return 0;
-	}
-	for (size_t i = 0; long_options[i].name; i++) {
-		if (long_options[i].val == id)
-			snprintf(p->err, sizeof(p->err), "--%s: expected once, given twice",
-				 long_options[i].name);
-	}
-	return wrong(p);
-}
-
-static int walk_argv(struct parser *p, int argc, char **argv)
-{
-	int id, res;
-
-	opterr = 0;
-	/* '+': an argument that is no option is an error wherever it stands. */
-	while ((id = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
-		if (id == O_HELP) {
-			print_help();
-			return BLK_EXIT;
-		}
-		if (id == O_PRINT_CAPABILITIES) {
-			print_capabilities();
-			return BLK_EXIT;
-		}
-		if (id == O_VERSION) {
-			puts(PROGRAM " " RINGBOLT_VERSION);
-			return BLK_EXIT;
-		}
-		if (id == ':') {
-			snprintf(p->err, sizeof(p->err), "%.100s: expected a value",
-				 argv[optind - 1]);
-			return wrong(p);
-		}
-		if (id == '?')
-			return unknown_option(p, argv[optind - 1]);
-		res = once(p, id);
-		if (!res)
-			res = parse_option(p, id, optarg);
-		if (res < 0)
-			return res;
-	}
-	if (optind < argc) {
-		snprintf(p->err, sizeof(p->err), "'%.100s': expected an option, see --help",
-			 argv[optind]);
-		return wrong(p);
-	}
-	return BLK_RUN;
 }
 
 /* The device of the backend program conventions becomes one like the others. */
@@ -432,13 +244,13 @@ static int finish_single(struct parser *p, char **store)
 		return 0;
 	if (!p->blk_file)
 		problem = "--blk-file: expected PATH of the image to serve";
-	else if (!dev->socket && dev->fd == BLK_NO_FD)
+	else if (!dev->socket && dev->fd == APP_NO_FD)
 		problem = "--socket-path: expected PATH of the socket to listen at (or --fd)";
-	else if (dev->socket && dev->fd != BLK_NO_FD)
+	else if (dev->socket && dev->fd != APP_NO_FD)
 		problem = "--fd: expected either --fd or --socket-path, not both";
 	if (problem) {
-		snprintf(p->err, sizeof(p->err), "%s", problem);
-		return wrong(p);
+		snprintf(p->walk.err, sizeof(p->walk.err), "%s", problem);
+		return app_wrong(&p->walk);
 	}
 	if (asprintf(store, "uring:%s", p->blk_file) < 0) {
 		*store = NULL;
@@ -448,71 +260,61 @@ static int finish_single(struct parser *p, char **store)
 	return add_device(p->opts, dev);
 }
 
-/*
- * Names and descriptors are of one device each; and a descriptor must be a
- * socket now, before this process opens something of that number itself.
- */
+/* Names and descriptors are of one device each. */
 static int check_devices(struct parser *p)
 {
 	const struct blk_device_opts *a, *b;
+	char *err = p->walk.err;
 
 	for (unsigned int i = 0; i < p->opts->nr_devices; i++) {
 		a = &p->opts->devices[i];
 		for (unsigned int j = 0; j < i; j++) {
 			b = &p->opts->devices[j];
 			if (a->name && b->name && !strcmp(a->name, b->name)) {
-				refuse(p->err, "--device", "name", a->name,
-				       "a name that no other device has");
-				return wrong(p);
+				app_refuse(err, "--device", "name", a->name,
+					   "a name that no other device has");
+				return app_wrong(&p->walk);
 			}
-			if (a->fd != BLK_NO_FD && a->fd == b->fd) {
-				snprintf(p->err, sizeof(p->err),
+			if (a->fd != APP_NO_FD && a->fd == b->fd) {
+				snprintf(err, OPTS_ERR_LEN,
 					 "--device: fd=%d: expected a socket of its own",
 					 (int)a->fd);
-				return wrong(p);
+				return app_wrong(&p->walk);
 			}
 		}
-		if (a->fd == BLK_NO_FD)
-			continue;
-		if (unix_is_listening((int)a->fd) < 0) {
-			fprintf(stderr, PROGRAM ": fd %d: not a UNIX stream socket\n", (int)a->fd);
+		if (a->fd != APP_NO_FD && app_check_fd(&p->walk, a->fd) < 0)
 			return -ENOTSOCK;
-		}
-		fcntl((int)a->fd, F_SETFD, FD_CLOEXEC);
 	}
-	if (!p->opts->nr_devices && !p->opts->control) {
-		snprintf(p->err, sizeof(p->err),
+	if (!p->opts->nr_devices && !p->opts->process.control) {
+		snprintf(err, OPTS_ERR_LEN,
 			 "expected a device (--device or --socket-path and --blk-file) or "
 			 "--control, see --help");
-		return wrong(p);
+		return app_wrong(&p->walk);
 	}
 	return 0;
 }
 
-/* vhost-user, "Backend program conventions": other options are ignored, wrong
- * ones included. An abbreviation is left to getopt_long(). */
-static bool wants_capabilities(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--print-capabilities"))
-			return true;
-	}
-	return false;
-}
-
 int blk_options_parse(int argc, char **argv, struct blk_options *opts)
 {
-	struct parser p = { .opts = opts };
+	struct parser p = {
+		.walk = {
+			.program = PROGRAM,
+			.options = long_options,
+			.repeatable = APP_OPTION_BIT(O_DEVICE),
+			.capabilities = "{\"type\": \"block\", "
+					"\"features\": [\"read-only\", \"blk-file\"]}",
+			.print_help = print_help,
+			.own = parse_option,
+			.process = &opts->process,
+		},
+		.opts = opts,
+	};
 	int res;
 
-	*opts = (struct blk_options){ .poll = LOOP_ADAPTIVE, .log_level = LOG_LEVEL_INFO };
-	if (wants_capabilities(argc, argv)) {
-		print_capabilities();
-		return BLK_EXIT;
-	}
+	*opts = (struct blk_options){ 0 };
 	blk_device_opts_init(&p.single);
-	res = walk_argv(&p, argc, argv);
-	if (res != BLK_RUN)
+	res = app_options_parse(&p.walk, argc, argv);
+	if (res != APP_RUN)
 		return res;
 	res = finish_single(&p, &opts->single_store);
 	if (!res)

@@ -10,16 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/cpu.h"
+#include "apps/app_opts.h"
 #include "core/opts.h"
 #include "virtio-blk/vblk.h"
-
-/* Exit statuses. */
-#define EXIT_FAILED 1
-#define EXIT_USAGE 2
-
-/* The value of fd for "none". */
-#define BLK_NO_FD UINT64_MAX
 
 /* One device as its keys say. Strings belong to whoever holds the text. */
 struct blk_device_opts {
@@ -45,22 +38,10 @@ struct blk_options {
 	struct blk_device_opts *devices; /* malloc'd */
 	unsigned int nr_devices;
 	char *single_store; /* malloc'd text of --blk-file's store= */
-	int cpus[CPU_LIST_MAX];
-	unsigned int nr_cpus; /* 0: one loop, not pinned */
-	int poll; /* enum loop_mode */
-	int log_level;
-	const char *control; /* path or NULL */
+	struct app_options process;
 };
 
-enum blk_action {
-	BLK_RUN,
-	BLK_EXIT, /* --help and the like: all is said */
-};
-
-/*
- * Parse argv, which must live as long as opts. An action; or, with one line on
- * stderr, -EINVAL for a usage error and another -errno for a failure.
- */
+/* As app_options_parse(); argv must live as long as opts. */
 int blk_options_parse(int argc, char **argv, struct blk_options *opts);
 void blk_options_free(struct blk_options *opts);
 
