@@ -21,6 +21,7 @@
 #include "vhost/gmem.h"
 #include "vhost/loop.h"
 #include "vhost/virtq.h"
+#include "vhost/virtq_burst.h"
 
 #define VU_QUEUES_MAX 256
 #define VU_CONFIG_MAX 256 /* vhost-user, "Virtio device config space" */

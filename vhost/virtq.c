@@ -115,7 +115,7 @@ int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
 		return -EINVAL;
 	assert(vq->state == VIRTQ_STOPPED && !vq->slot);
 	vq->slot = numa_zalloc(conf->size * sizeof(*vq->slot), node);
-	vq->iov = numa_zalloc(VIRTQ_IOV_MAX * sizeof(*vq->iov), node);
+	vq->iov = numa_zalloc(VIRTQ_BURST_IOV * sizeof(*vq->iov), node);
 	vq->order = numa_zalloc(order_len(conf->size) * sizeof(*vq->order), node);
 	vq->conf = *conf;
 	if (!vq->slot || !vq->iov || !vq->order) {
@@ -146,7 +146,7 @@ void virtq_fini(struct virtq *vq)
 {
 	assert(vq->state == VIRTQ_STOPPED);
 	numa_zfree(vq->slot, vq->conf.size * sizeof(*vq->slot));
-	numa_zfree(vq->iov, VIRTQ_IOV_MAX * sizeof(*vq->iov));
+	numa_zfree(vq->iov, VIRTQ_BURST_IOV * sizeof(*vq->iov));
 	numa_zfree(vq->order, order_len(vq->conf.size) * sizeof(*vq->order));
 	vq->slot = NULL;
 	vq->iov = NULL;
@@ -386,6 +386,12 @@ static bool driver_wants(struct virtq *vq, uint16_t nr)
 	return vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr);
 }
 
+void virtq_notify_of(struct virtq *vq, uint16_t nr)
+{
+	if (driver_wants(vq, nr))
+		virtq_notify_driver(vq);
+}
+
 void virtq_flush(struct virtq *vq)
 {
 	uint16_t nr = vq->used_pending;
@@ -397,8 +403,7 @@ void virtq_flush(struct virtq *vq)
 	else
 		virtq_split_publish(vq);
 	vq->used_pending = 0;
-	if (driver_wants(vq, nr))
-		virtq_notify_driver(vq);
+	virtq_notify_of(vq, nr);
 }
 
 void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)

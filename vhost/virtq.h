@@ -39,6 +39,8 @@
 #define VIRTQ_PACKED_SIZE_MAX 32768
 /* Buffers of one chain after translation; a chain with more is an error. */
 #define VIRTQ_IOV_MAX 1040
+/* Buffers of the chains of one burst that have several (virtq_burst.h). */
+#define VIRTQ_BURST_IOV (2 * VIRTQ_IOV_MAX)
 
 struct loop;
 struct vu_dev;
@@ -132,7 +134,7 @@ struct virtq {
 	uint16_t *order;
 	uint16_t order_head, order_tail, order_mask;
 	struct virtq_slot *slot; /* conf.size of them */
-	struct iovec *iov; /* VIRTQ_IOV_MAX */
+	struct iovec *iov; /* VIRTQ_BURST_IOV */
 	struct virtq_stats stats;
 
 	/* The device's: see struct vu_ops. */

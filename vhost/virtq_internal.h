@@ -54,7 +54,47 @@ static inline bool virtq_need_event(uint16_t event, uint16_t now, uint16_t old)
 	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
 }
 
-/* The half of each verb that depends on the ring kind. */
+/* Notify the driver if it wants to hear of nr ring entries just published. */
+void virtq_notify_of(struct virtq *vq, uint16_t nr);
+
+/* --- split ------------------------------------------------------------------ */
+
+static inline uint16_t virtq_read_le16(const le16 *p)
+{
+	return le16_to_cpu((le16){ read_once(&p->wire) });
+}
+
+/* Read the driver's index. False if nothing is to be popped. */
+bool virtq_split_refill(struct virtq *vq);
+/* Append all buffers of the chain at this head, which is in the table. */
+void virtq_split_walk(struct virtq *vq, struct virtq_chain *c, uint16_t head);
+
+/* --- packed ----------------------------------------------------------------- */
+
+static inline struct pvirtq_desc *virtq_ring_desc(const struct virtq *vq, uint16_t pos)
+{
+	return (struct pvirtq_desc *)vq->conf.desc + pos;
+}
+
+/* VIRTIO 1.3, "Driver and Device Ring Wrap Counters": available means that the
+ * AVAIL bit is the wrap counter and the USED bit is not. */
+static inline bool virtq_is_avail(uint16_t flags, bool wrap)
+{
+	return !!(flags & VIRTQ_DESC_F_AVAIL) == wrap && !!(flags & VIRTQ_DESC_F_USED) != wrap;
+}
+
+/* Where a chain begins; after the walk where the next one does, and its own id
+ * and length in ring entries. */
+struct virtq_packed_place {
+	uint16_t pos, id, nr_desc;
+	bool wrap;
+};
+/* Append all buffers of the chain at this place, which is available. False: the
+ * ring broke. */
+bool virtq_packed_walk(struct virtq *vq, struct virtq_chain *c, struct virtq_packed_place *at);
+
+/* --- the half of each verb that depends on the ring kind --------------------- */
+
 void virtq_split_emit(struct virtq *vq, uint16_t id, uint32_t written);
 void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written);
 void virtq_split_publish(struct virtq *vq);

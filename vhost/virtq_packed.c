@@ -15,18 +15,6 @@
 #define DESC_AHEAD 24
 #define CHAINS_AHEAD 3
 
-static inline struct pvirtq_desc *ring_desc(const struct virtq *vq, uint16_t pos)
-{
-	return (struct pvirtq_desc *)vq->conf.desc + pos;
-}
-
-/* VIRTIO 1.3, "Driver and Device Ring Wrap Counters": available means that the
- * AVAIL bit is the wrap counter and the USED bit is not. */
-static inline bool is_avail(uint16_t flags, bool wrap)
-{
-	return !!(flags & VIRTQ_DESC_F_AVAIL) == wrap && !!(flags & VIRTQ_DESC_F_USED) != wrap;
-}
-
 /* The first buffer of a chain further on, its header for most devices: a guess,
  * for the cache only. */
 static inline void prefetch_ahead(const struct virtq *vq, uint32_t pos, uint16_t nr_desc)
@@ -36,10 +24,10 @@ static inline void prefetch_ahead(const struct virtq *vq, uint32_t pos, uint16_t
 	uint64_t addr;
 
 	if (pos + DESC_AHEAD < size)
-		__builtin_prefetch(ring_desc(vq, (uint16_t)(pos + DESC_AHEAD)), 1);
+		__builtin_prefetch(virtq_ring_desc(vq, (uint16_t)(pos + DESC_AHEAD)), 1);
 	if (next >= size)
 		return;
-	addr = le64_to_cpu((le64){ read_once(&ring_desc(vq, (uint16_t)next)->addr.wire) });
+	addr = le64_to_cpu((le64){ read_once(&virtq_ring_desc(vq, (uint16_t)next)->addr.wire) });
 	if (addr >= r->gpa && addr < r->end)
 		__builtin_prefetch(r->host + (addr - r->gpa));
 }
@@ -85,44 +73,54 @@ static void add_desc(struct virtq *vq, struct virtq_chain *c, const struct pvirt
 		walk_table(vq, c, table, nr);
 }
 
+bool virtq_packed_walk(struct virtq *vq, struct virtq_chain *c, struct virtq_packed_place *at)
+{
+	struct pvirtq_desc d;
+	uint16_t flags;
+
+	at->nr_desc = 0;
+	do {
+		virtq_copy_desc(&d, virtq_ring_desc(vq, at->pos));
+		flags = le16_to_cpu(d.flags);
+		if (unlikely(++at->nr_desc > vq->conf.size)) {
+			virtq_break(vq, "a descriptor chain without an end");
+			return false;
+		}
+		if (at->nr_desc <= VIRTQ_CHAIN_MAX)
+			add_desc(vq, c, &d, at->nr_desc == 1 && !(flags & VIRTQ_DESC_F_NEXT));
+		else
+			virtq_chain_bad_end(vq, c, "too many descriptors");
+		if (++at->pos == vq->conf.size) {
+			at->pos = 0;
+			at->wrap = !at->wrap;
+		}
+	} while (flags & VIRTQ_DESC_F_NEXT);
+	at->id = le16_to_cpu(d.id);
+	return true;
+}
+
 int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 {
-	uint16_t pos = vq->avail_idx, nr = 0, flags;
-	bool wrap = vq->avail_wrap;
-	struct pvirtq_desc d;
+	struct virtq_packed_place at = { .pos = vq->avail_idx, .wrap = vq->avail_wrap };
+	uint16_t flags;
 
 	if (!virtq_may_pop(vq))
 		return 0;
 	/* Pairs with the driver's release of the first descriptor's flags: the
 	 * rest of the chain is visible after this. */
-	flags = le16_to_cpu((le16){ load_acquire(&ring_desc(vq, pos)->flags.wire) });
-	if (!is_avail(flags, wrap))
+	flags = le16_to_cpu((le16){ load_acquire(&virtq_ring_desc(vq, at.pos)->flags.wire) });
+	if (!virtq_is_avail(flags, at.wrap))
 		return 0;
 
 	virtq_chain_begin(vq, c);
-	do {
-		virtq_copy_desc(&d, ring_desc(vq, pos));
-		flags = le16_to_cpu(d.flags);
-		if (unlikely(++nr > vq->conf.size)) {
-			virtq_break(vq, "a descriptor chain without an end");
-			return 0;
-		}
-		if (nr <= VIRTQ_CHAIN_MAX)
-			add_desc(vq, c, &d, nr == 1 && !(flags & VIRTQ_DESC_F_NEXT));
-		else
-			virtq_chain_bad_end(vq, c, "too many descriptors");
-		if (++pos == vq->conf.size) {
-			pos = 0;
-			wrap = !wrap;
-		}
-	} while (flags & VIRTQ_DESC_F_NEXT);
-
-	prefetch_ahead(vq, vq->avail_idx, nr);
-	if (!virtq_chain_take(vq, c, le16_to_cpu(d.id), nr))
+	if (!virtq_packed_walk(vq, c, &at))
 		return 0;
-	vq->avail_idx = pos;
-	vq->avail_wrap = wrap;
-	vq->avail_seen = pos;
+	prefetch_ahead(vq, vq->avail_idx, at.nr_desc);
+	if (!virtq_chain_take(vq, c, at.id, at.nr_desc))
+		return 0;
+	vq->avail_idx = at.pos;
+	vq->avail_wrap = at.wrap;
+	vq->avail_seen = at.pos;
 	return 1;
 }
 
@@ -133,7 +131,7 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
  */
 void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
 {
-	struct pvirtq_desc *d = ring_desc(vq, vq->used_idx);
+	struct pvirtq_desc *d = virtq_ring_desc(vq, vq->used_idx);
 	uint16_t flags = written ? VIRTQ_DESC_F_WRITE : 0;
 	uint16_t nr = vq->slot[id].nr_desc;
 
@@ -161,7 +159,7 @@ void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
 
 void virtq_packed_publish(struct virtq *vq)
 {
-	struct pvirtq_desc *first = ring_desc(vq, vq->first_idx);
+	struct pvirtq_desc *first = virtq_ring_desc(vq, vq->first_idx);
 
 	/* The whole batch becomes visible with this. Pairs with the driver's
 	 * acquire of the flags. */
@@ -189,9 +187,9 @@ bool virtq_packed_driver_wants(struct virtq *vq, uint16_t nr)
 
 bool virtq_packed_has_work(struct virtq *vq)
 {
-	const struct pvirtq_desc *d = ring_desc(vq, vq->avail_idx);
+	const struct pvirtq_desc *d = virtq_ring_desc(vq, vq->avail_idx);
 
-	return is_avail(le16_to_cpu((le16){ read_once(&d->flags.wire) }), vq->avail_wrap);
+	return virtq_is_avail(le16_to_cpu((le16){ read_once(&d->flags.wire) }), vq->avail_wrap);
 }
 
 void virtq_packed_set_notify(struct virtq *vq, bool on)

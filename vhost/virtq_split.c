@@ -12,11 +12,6 @@
 #define DESC_AHEAD 6
 #define DATA_AHEAD 3
 
-static inline uint16_t read_le16(const le16 *p)
-{
-	return le16_to_cpu((le16){ read_once(&p->wire) });
-}
-
 /* The two fields that EVENT_IDX adds behind the rings. */
 static inline const le16 *used_event(const struct virtq *vq)
 {
@@ -38,7 +33,7 @@ static inline const struct virtq_desc *ahead(const struct virtq *vq, uint16_t po
 	const struct virtq_desc *table = vq->conf.desc;
 
 	/* A hint for the cache only: any index within the table does. */
-	return &table[read_le16(&avail->ring[pos & vq->mask]) & vq->mask];
+	return &table[virtq_read_le16(&avail->ring[pos & vq->mask]) & vq->mask];
 }
 
 static inline void prefetch_desc(const struct virtq *vq, uint16_t pos)
@@ -57,8 +52,7 @@ static inline void prefetch_data(const struct virtq *vq, uint16_t pos)
 		__builtin_prefetch(r->host + (addr - r->gpa));
 }
 
-/* Read the driver's index. False if nothing is to be popped. */
-static bool refill(struct virtq *vq)
+bool virtq_split_refill(struct virtq *vq)
 {
 	const struct virtq_avail *avail = vq->conf.driver;
 	uint16_t idx, nr;
@@ -76,6 +70,16 @@ static bool refill(struct virtq *vq)
 		return false;
 	}
 	vq->avail_seen = idx;
+	return true;
+}
+
+static bool refill(struct virtq *vq)
+{
+	uint16_t nr;
+
+	if (!virtq_split_refill(vq))
+		return false;
+	nr = (uint16_t)(vq->avail_seen - vq->avail_idx);
 	for (uint16_t i = 0; i < nr && i < DESC_AHEAD; i++)
 		prefetch_desc(vq, (uint16_t)(vq->avail_idx + i));
 	return true;
@@ -104,7 +108,7 @@ static bool walk_indirect(struct virtq *vq, struct virtq_chain *c, struct walk *
 	return w->table;
 }
 
-static void walk_chain(struct virtq *vq, struct virtq_chain *c, uint16_t head)
+void virtq_split_walk(struct virtq *vq, struct virtq_chain *c, uint16_t head)
 {
 	struct walk w = { vq->conf.desc, vq->conf.size, vq->conf.size, false };
 	uint16_t next = head, flags;
@@ -146,12 +150,12 @@ int virtq_split_pop(struct virtq *vq, struct virtq_chain *c)
 	if (left > DATA_AHEAD)
 		prefetch_data(vq, (uint16_t)(vq->avail_idx + DATA_AHEAD));
 
-	head = read_le16(&avail->ring[vq->avail_idx & vq->mask]);
+	head = virtq_read_le16(&avail->ring[vq->avail_idx & vq->mask]);
 	if (!virtq_chain_take(vq, c, head, 1))
 		return 0;
 	vq->avail_idx++;
 	virtq_chain_begin(vq, c);
-	walk_chain(vq, c, head);
+	virtq_split_walk(vq, c, head);
 	return 1;
 }
 
@@ -180,16 +184,16 @@ bool virtq_split_driver_wants(struct virtq *vq, uint16_t nr)
 	const struct virtq_avail *avail = vq->conf.driver;
 
 	if (vq->event_idx)
-		return virtq_need_event(read_le16(used_event(vq)), vq->used_idx,
+		return virtq_need_event(virtq_read_le16(used_event(vq)), vq->used_idx,
 					(uint16_t)(vq->used_idx - nr));
-	return !(read_le16(&avail->flags) & VIRTQ_AVAIL_F_NO_INTERRUPT);
+	return !(virtq_read_le16(&avail->flags) & VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 
 bool virtq_split_has_work(struct virtq *vq)
 {
 	const struct virtq_avail *avail = vq->conf.driver;
 
-	return vq->avail_idx != vq->avail_seen || read_le16(&avail->idx) != vq->avail_idx;
+	return vq->avail_idx != vq->avail_seen || virtq_read_le16(&avail->idx) != vq->avail_idx;
 }
 
 void virtq_split_set_notify(struct virtq *vq, bool on)
