@@ -48,7 +48,7 @@ enum iommu_member_state {
 };
 
 struct iommu_member {
-	char address[IOMMU_ADDRESS_LEN]; /* the name in sysfs; not always a PCI address */
+	char address[IOMMU_NAME_LEN]; /* the name in sysfs; not always a PCI address */
 	char driver[IOMMU_NAME_LEN]; /* "" if there is none */
 	uint32_t class_code; /* PCI class, subclass, interface; 0 if unknown */
 	bool is_bridge;
@@ -106,8 +106,8 @@ const char *iommu_member_state_name(enum iommu_member_state state);
 const char *iommu_reserved_type_name(enum iommu_reserved_type type);
 
 /*
- * Access control services of the ports between a function and its root complex,
- * nearest the function first. A port that redirects what its children send each
+ * Access control services of a function and of the ports between it and its root
+ * complex, the function first. A port that redirects what its children send each
  * other keeps them in groups of their own; one that does not is why they share
  * one. PCI Express Base Specification, "Access Control Services".
  */
@@ -115,11 +115,11 @@ struct iommu_acs_hop {
 	char address[IOMMU_ADDRESS_LEN];
 	bool readable; /* the capabilities could be read: needs root */
 	bool present; /* has the capability */
-	bool isolates; /* validation and redirection are all on, or not needed */
+	bool isolates; /* validation and redirection are on, or nobody is beside it */
 	uint16_t capability, control;
 };
 
-/* The number of hops (0: directly on the root complex), in *hops for the caller
+/* The number of hops (1: directly on the root complex), in *hops for the caller
  * to free(). -ENODEV, -EINVAL, -ENOMEM. Any thread. */
 int iommu_acs_path(const char *sysfs, const char *address, struct iommu_acs_hop **hops, char *err);
 /* [{address, readable, present, isolates, enabled: ["source-validation"...]}] */

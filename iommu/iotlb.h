@@ -24,16 +24,7 @@
 #include <stdint.h>
 
 #include "core/base.h"
-
-/* An I/O virtual address; not to be mixed with guest-physical ones. */
-typedef struct {
-	uint64_t v;
-} iova_t;
-
-static inline iova_t iova(uint64_t v)
-{
-	return (iova_t){ v };
-}
+#include "iommu/iova.h"
 
 /* Permissions as on the wire: struct vhost_iotlb_msg of Linux's uapi. */
 #define IOTLB_READ 1u
