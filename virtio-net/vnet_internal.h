@@ -14,17 +14,10 @@
 #include "core/atomic.h"
 #include "virtio-net/offload.h"
 #include "virtio-net/vnet.h"
+#include "virtio-net/vnet_rss.h"
 #include "virtio-net/vnet_spec.h"
 
 #define VNET_BIT(n) (1ull << (n))
-
-#define VNET_RSS_KEY_MAX 40 /* bytes of a hash key */
-#define VNET_RSS_TABLE_MAX 128 /* entries of an indirection table */
-#define VNET_HASH_TYPES                                                                            \
-	(VIRTIO_NET_HASH_TYPE_IPv4 | VIRTIO_NET_HASH_TYPE_TCPv4 | VIRTIO_NET_HASH_TYPE_UDPv4 |     \
-	 VIRTIO_NET_HASH_TYPE_IPv6 | VIRTIO_NET_HASH_TYPE_TCPv6 | VIRTIO_NET_HASH_TYPE_UDPv6 |     \
-	 VIRTIO_NET_HASH_TYPE_IP_EX | VIRTIO_NET_HASH_TYPE_TCP_EX | VIRTIO_NET_HASH_TYPE_UDP_EX)
-#define VNET_RSS_NO_QUEUE UINT32_MAX /* hashing only: any queue may be chosen */
 
 /* VIRTIO 1.3, "Virtqueues": receiveq1, transmitq1, ..., controlq last. */
 static inline bool vnet_index_is_rx(unsigned int index)
@@ -37,8 +30,6 @@ static inline bool vnet_index_is_rx(unsigned int index)
  * Immutable once it is in a struct vnet_live.
  */
 struct vnet_filter;
-/* Hash key, types, indirection table. Immutable likewise. */
-struct vnet_rss;
 
 /*
  * What loops read of a device, as one immutable thing: the control thread
@@ -117,26 +108,5 @@ extern const struct sw_port_ops vnet_port_ops;
 
 /* Does the driver want this frame? A loop. */
 bool vnet_filter_passes(const struct vnet_filter *filter, const struct frame *f);
-
-/* --- vnet_rss.c --------------------------------------------------------------- */
-
-/* VIRTIO_NET_CTRL_MQ_RSS_CONFIG and _HASH_CONFIG, checked and in host order. */
-struct vnet_rss_conf {
-	uint32_t hash_types; /* within VNET_HASH_TYPES */
-	uint8_t key[VNET_RSS_KEY_MAX]; /* zero beyond key_len */
-	unsigned int key_len;
-	unsigned int table_len; /* a power of two; 0: hashing only */
-	uint16_t table[VNET_RSS_TABLE_MAX]; /* receive queues, by pair from 0 */
-	uint16_t unclassified; /* the receive queue of frames without a hash */
-};
-
-/* NULL if out of memory. Control thread. */
-struct vnet_rss *vnet_rss_create(const struct vnet_rss_conf *conf);
-/* Accepts NULL. */
-void vnet_rss_destroy(struct vnet_rss *rss);
-const struct vnet_rss_conf *vnet_rss_get_conf(const struct vnet_rss *rss);
-/* The receive queue for f, or VNET_RSS_NO_QUEUE, with f->hash and
- * f->hash_report set. A loop. */
-unsigned int vnet_rss_queue(const struct vnet_rss *rss, struct frame *f);
 
 #endif
