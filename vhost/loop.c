@@ -472,21 +472,41 @@ static void count_events(struct loop *loop, const struct epoll_event *events, in
 	}
 }
 
+/* The shortest time for which all sources may be left alone. */
+static struct timespec *sleep_limit(const struct loop *loop, struct timespec *limit)
+{
+	uint64_t ns = UINT64_MAX;
+
+	for (const struct loop_source *s = loop->sources; s; s = s->next)
+		if (s->sleep_max_ns)
+			ns = min_u64(ns, s->sleep_max_ns);
+	if (ns == UINT64_MAX)
+		return NULL;
+	limit->tv_sec = (time_t)(ns / 1000000000u);
+	limit->tv_nsec = (long)(ns % 1000000000u);
+	return limit;
+}
+
 static void sleep_until_event(struct loop *loop)
 {
 	struct epoll_event events[NR_EVENTS];
 	struct spin *spin = present_spin(loop);
 	uint64_t before, slept;
+	struct timespec limit;
 	int nr;
 
 	tick(loop);
 	before = loop->tick_ns;
-	nr = epoll_wait(loop->epoll_fd, events, NR_EVENTS, -1);
+	nr = epoll_pwait2(loop->epoll_fd, events, NR_EVENTS, sleep_limit(loop, &limit), NULL);
 	count_events(loop, events, nr);
 	loop->tick_ns = now_ns();
 	slept = loop->tick_ns - before;
 	counter_add(&loop->stats.sleeps, 1);
 	counter_add(&loop->stats.sleep_ns, slept);
+	/* The end of a bounded sleep says nothing about drivers: a short look, and
+	 * to sleep again. */
+	if (!nr)
+		return;
 	adjust_spin(spin, slept);
 	loop->work_ns = loop->tick_ns;
 	disarm_active(loop);

@@ -60,6 +60,9 @@ struct loop_source {
 	 * the kernel with deferred work does not make its own descriptor readable, only an
 	 * eventfd, and signalling that is only worth it for a sleeper. NULL ok. */
 	void (*sleep)(struct loop_source *s, bool asleep);
+	/* What no fd can show is looked for after this time at the latest, even if
+	 * the loop sleeps; 0: never. sleep(s, true) may change it. */
+	uint64_t sleep_max_ns;
 	struct loop_source *next; /* the loop's */
 };
 

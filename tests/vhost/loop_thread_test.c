@@ -325,6 +325,44 @@ static void the_descriptor_of_a_source_wakes_a_sleeping_loop(void **state)
 	close(f.source.fd);
 }
 
+struct mute_source {
+	struct loop_source source;
+	uint64_t asked, done; /* by the test's thread, by the loop's */
+};
+
+static unsigned int mute_source_turn(struct loop_source *s)
+{
+	struct mute_source *m = container_of(s, struct mute_source, source);
+	uint64_t asked = read_once(&m->asked);
+
+	if (asked == m->done)
+		return 0;
+	write_once(&m->done, asked);
+	return 1;
+}
+
+/* A source that nothing but looking tells of. */
+static void a_bounded_sleep_ends_by_itself(void **state)
+{
+	const struct kind *kind = *state;
+	struct rig r = rig_open(kind->mode, kind->features);
+	struct mute_source m = {
+		{ .turn = mute_source_turn, .fd = -1, .sleep_max_ns = 50000 },
+	};
+	struct source_work add = { { .work.run = run_source_work }, r.loop, &m.source, true };
+	struct source_work del = { { .work.run = run_source_work }, r.loop, &m.source, false };
+	uint64_t before = nr_sleeps(&r);
+
+	post_counted(r.loop, &add.counting);
+	for (uint64_t i = 1; i <= 100 || nr_sleeps(&r) - before < 100; i++) {
+		write_once(&m.asked, i);
+		while (read_once(&m.done) != i)
+			sched_yield();
+	}
+	post_counted(r.loop, &del.counting);
+	rig_close(&r);
+}
+
 /* A ring without a kick descriptor has no other way to be seen. */
 static void a_ring_without_a_kick_descriptor_keeps_its_loop_awake(void **state)
 {
@@ -404,6 +442,8 @@ static const struct CMUnitTest tests[] = {
 	AS(posted_work_wakes_a_sleeping_loop, intr_split),
 	AS(the_descriptor_of_a_source_wakes_a_sleeping_loop, split),
 	AS(the_descriptor_of_a_source_wakes_a_sleeping_loop, intr_split),
+	AS(a_bounded_sleep_ends_by_itself, split),
+	AS(a_bounded_sleep_ends_by_itself, intr_split),
 	AS(a_ring_without_a_kick_descriptor_keeps_its_loop_awake, split),
 	AS(a_ring_without_a_kick_descriptor_keeps_its_loop_awake, intr_packed),
 	SLEEPY(rings_of_two_loops_do_not_wait_for_each_other),
