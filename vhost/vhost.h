@@ -56,6 +56,10 @@ struct vu_ops {
 	/* On the ring's loop, once a turn: complete, pop up to a budget, process,
 	 * virtq_flush(). The number of chains popped. */
 	unsigned int (*vq_poll)(struct virtq *vq);
+	/* The ring began or ceased to take part: active means that it runs on its
+	 * loop and is enabled ("Ring states"). It is told inactive before its stop is
+	 * posted, so it may still be served for a moment. NULL ok. */
+	void (*vq_active)(struct vu_dev *dev, unsigned int index, bool active);
 
 	/* Guest memory came or went: for registering it elsewhere. On removal the
 	 * region's I/O has ended, and removed() must not return before nothing
@@ -71,6 +75,13 @@ struct vu_ops {
 	 * the last one has stopped. NULL ok. */
 	int (*activate)(struct vu_dev *dev);
 	void (*deactivate)(struct vu_dev *dev);
+
+	/* For devices of a network; a protocol feature is offered with each (RARP,
+	 * MTU). NULL ok.
+	 * VHOST_USER_SEND_RARP: tell the network that this address is here now. */
+	int (*send_rarp)(struct vu_dev *dev, const uint8_t mac[6]);
+	/* VHOST_USER_NET_SET_MTU: what the driver was told; -errno refuses. */
+	int (*set_mtu)(struct vu_dev *dev, uint64_t mtu);
 };
 
 enum vu_listen_mode {
@@ -110,6 +121,8 @@ void *vu_dev_priv(const struct vu_dev *dev);
 const char *vu_dev_name(const struct vu_dev *dev);
 uint64_t vu_dev_features(const struct vu_dev *dev); /* negotiated */
 bool vu_dev_is_connected(const struct vu_dev *dev);
+/* As vq_active() told it last. */
+bool vu_dev_ring_is_active(const struct vu_dev *dev, unsigned int index);
 
 /* The configuration space changed: tell the front-end if it can be told
  * (VHOST_USER_BACKEND_CONFIG_CHANGE_MSG). */

@@ -449,6 +449,11 @@ uint64_t vu_dev_features(const struct vu_dev *dev)
 	return dev->features & ~VU_VHOST_FEATURES;
 }
 
+bool vu_dev_ring_is_active(const struct vu_dev *dev, unsigned int index)
+{
+	return index < dev->queues && dev->rings[index].active;
+}
+
 bool vu_dev_is_connected(const struct vu_dev *dev)
 {
 	return dev->state == VU_UP;

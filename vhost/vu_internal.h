@@ -39,8 +39,8 @@
 
 #define BIT64(n) (1ull << (n))
 
-/* What VHOST_USER_GET_PROTOCOL_FEATURES offers. INFLIGHT_SHMFD, PAGEFAULT and
- * DEVICE_STATE are not served. */
+/* What VHOST_USER_GET_PROTOCOL_FEATURES offers for every device type; some have
+ * RARP and MTU too. INFLIGHT_SHMFD, PAGEFAULT and DEVICE_STATE are not served. */
 #define VU_PROTOCOL_FEATURES                                                                       \
 	(BIT64(VHOST_USER_PROTOCOL_F_MQ) | BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |                \
 	 BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT64(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |       \
@@ -113,6 +113,7 @@ struct vu_ring {
 	bool enabled;
 
 	enum vu_ring_state state;
+	bool active; /* as the device was told */
 };
 
 /* A region, and which file it is, to know it again. */
@@ -228,6 +229,9 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf);
 /* The answers to START and STOP. */
 void vu_ring_started(struct vu_ring *vr, int error);
 void vu_ring_stopped(struct vu_ring *vr);
+/* Tell the device if whether the ring is active has changed. stopping: a STOP is
+ * about to be posted. */
+void vu_ring_tell_active(struct vu_ring *vr, bool stopping);
 
 int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_addr(struct vu_dev *dev, struct vu_msg *msg);

@@ -86,9 +86,15 @@ static int set_features(struct vu_dev *dev, struct vu_msg *msg)
 
 static uint64_t offered_protocol_features(struct vu_dev *dev)
 {
-	bool any = vu_offered_features(dev) & BIT64(VHOST_USER_F_PROTOCOL_FEATURES);
+	uint64_t f = VU_PROTOCOL_FEATURES;
 
-	return any ? VU_PROTOCOL_FEATURES : 0;
+	if (!(vu_offered_features(dev) & BIT64(VHOST_USER_F_PROTOCOL_FEATURES)))
+		return 0;
+	if (dev->ops->send_rarp)
+		f |= BIT64(VHOST_USER_PROTOCOL_F_RARP);
+	if (dev->ops->set_mtu)
+		f |= BIT64(VHOST_USER_PROTOCOL_F_MTU);
+	return f;
 }
 
 static int get_protocol_features(struct vu_dev *dev, struct vu_msg *msg)
@@ -115,6 +121,12 @@ static int set_protocol_features(struct vu_dev *dev, struct vu_msg *msg)
 	return VU_DONE;
 }
 
+/*
+ * How many rings there are, as the specification says and most front-ends read
+ * it. For network devices QEMU takes it for pairs of rings, so it does not
+ * notice at once that it was told to use more than there are: the first message
+ * about such a ring says so.
+ */
 static int get_queue_num(struct vu_dev *dev, struct vu_msg *msg)
 {
 	return reply_u64(msg, dev->queues);
@@ -159,6 +171,23 @@ static int set_config(struct vu_dev *dev, struct vu_msg *msg)
 							  c->flags == VHOST_USER_CONFIG_MIGRATION)
 				   : -EOPNOTSUPP;
 	return ret < 0 ? VU_FAILED : VU_DONE;
+}
+
+/* --- networks --------------------------------------------------------------------- */
+
+/* The table has checked that RARP was negotiated, so the device has the hook. The
+ * address is the first six bytes of the payload in memory. */
+static int send_rarp(struct vu_dev *dev, struct vu_msg *msg)
+{
+	uint8_t mac[6];
+
+	memcpy(mac, &msg->payload.u64, sizeof(mac));
+	return dev->ops->send_rarp(dev, mac) < 0 ? VU_FAILED : VU_DONE;
+}
+
+static int net_set_mtu(struct vu_dev *dev, struct vu_msg *msg)
+{
+	return dev->ops->set_mtu(dev, msg->payload.u64) < 0 ? VU_FAILED : VU_DONE;
 }
 
 /* --- status and reset ----------------------------------------------------------- */
@@ -261,6 +290,8 @@ static const struct request requests[] = {
 	ROW(SET_PROTOCOL_FEATURES) .handle = set_protocol_features, PAYLOAD(u64) },
 	ROW(GET_QUEUE_NUM) .handle = get_queue_num, EMPTY, .replies = true },
 	ROW(SET_VRING_ENABLE) .handle = vu_set_vring_enable, PAYLOAD(state), .index = INDEX_U32 },
+	ROW(SEND_RARP) .handle = send_rarp, PAYLOAD(u64), NEEDS(RARP) },
+	ROW(NET_SET_MTU) .handle = net_set_mtu, PAYLOAD(u64), NEEDS(MTU) },
 	ROW(SET_BACKEND_REQ_FD) .handle = vu_set_backend_req_fd, EMPTY, FDS(1, 1) },
 	ROW(GET_CONFIG) .handle = get_config, .replies = true, NEEDS(CONFIG),
 		.size_min = offsetof(struct vu_config, data),
@@ -316,7 +347,7 @@ static int check(const struct vu_dev *dev, const struct request *req, const stru
 	else if (req->needs & ~dev->protocol_features)
 		wrong = "protocol feature not negotiated";
 	else if (!index_fits(dev, req, msg))
-		wrong = "ring index out of range";
+		wrong = "the device has fewer rings";
 	if (!wrong)
 		return 0;
 	log_limited(LOG_LEVEL_WARNING, "%s: %s refused: %s (%u bytes, %u descriptors)", dev->name,

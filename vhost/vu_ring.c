@@ -166,6 +166,24 @@ static int ring_fail(struct vu_ring *vr, const char *what, int err)
 	return VU_FAILED;
 }
 
+void vu_ring_tell_active(struct vu_ring *vr, bool stopping)
+{
+	bool active = !stopping && vr->state == VU_RING_RUNNING && vr->enabled;
+
+	if (active == vr->active)
+		return;
+	vr->active = active;
+	if (vr->dev->ops->vq_active)
+		vr->dev->ops->vq_active(vr->dev, vr->index, active);
+}
+
+/* The loop is to let go of it. */
+static void post_stop(struct vu_ring *vr)
+{
+	vu_ring_tell_active(vr, true);
+	vu_op_post(vr, LOOP_RING_STOP);
+}
+
 /* One ring less is set up; the last one ends the activity of the device. */
 static void ring_release(struct vu_ring *vr)
 {
@@ -186,6 +204,7 @@ void vu_ring_started(struct vu_ring *vr, int error)
 		return;
 	}
 	log_debug("%s: started on loop%u, size %u", vr->name, loop_index(vr->vq.loop), vr->size);
+	vu_ring_tell_active(vr, false);
 	vu_backend_kick(vr->dev);
 }
 
@@ -329,7 +348,7 @@ void vu_rings_switch_memory(struct vu_dev *dev)
 		}
 		log_limited(LOG_LEVEL_INFO, "%s: suspended, its memory is being removed", vr->name);
 		set_state(vr, VU_RING_SUSPENDING);
-		vu_op_post(vr, LOOP_RING_STOP);
+		post_stop(vr);
 	}
 }
 
@@ -352,7 +371,7 @@ void vu_rings_stop(struct vu_dev *dev)
 {
 	for (unsigned int i = 0; i < dev->queues; i++)
 		if (vu_ring_is_on_loop(&dev->rings[i]))
-			vu_op_post(&dev->rings[i], LOOP_RING_STOP);
+			post_stop(&dev->rings[i]);
 }
 
 void vu_rings_reset(struct vu_dev *dev, bool keep_err)
@@ -501,7 +520,7 @@ int vu_get_vring_base(struct vu_dev *dev, struct vu_msg *msg)
 
 	dev->op.ring = vr;
 	if (vu_ring_is_on_loop(vr))
-		vu_op_post(vr, LOOP_RING_STOP);
+		post_stop(vr);
 	return vu_op_wait(dev, base_ready);
 }
 
@@ -617,6 +636,12 @@ int vu_set_vring_err(struct vu_dev *dev, struct vu_msg *msg)
 	return switch_fd(vr, &vr->err_fd, fd, synced);
 }
 
+static int enable_switched(struct vu_dev *dev)
+{
+	vu_ring_tell_active(dev->op.ring, false);
+	return VU_DONE;
+}
+
 int vu_set_vring_enable(struct vu_dev *dev, struct vu_msg *msg)
 {
 	struct vu_ring *vr = ring_of_state(dev, msg);
@@ -629,6 +654,9 @@ int vu_set_vring_enable(struct vu_dev *dev, struct vu_msg *msg)
 	vr->enabled = num;
 	if (!vu_ring_is_on_loop(vr))
 		return VU_DONE;
+	dev->op.ring = vr;
+	if (!vr->enabled)
+		vu_ring_tell_active(vr, false);
 	vu_op_post(vr, LOOP_RING_SYNC);
-	return vu_op_wait(dev, synced);
+	return vu_op_wait(dev, enable_switched);
 }

@@ -76,7 +76,9 @@ enum fe_backend_req {
 enum fe_proto {
 	FE_PROTO_MQ = 0,
 	FE_PROTO_LOG_SHMFD = 1,
+	FE_PROTO_RARP = 2,
 	FE_PROTO_REPLY_ACK = 3,
+	FE_PROTO_MTU = 4,
 	FE_PROTO_BACKEND_REQ = 5,
 	FE_PROTO_CONFIG = 9,
 	FE_PROTO_BACKEND_SEND_FD = 10,

@@ -357,6 +357,38 @@ static void what_is_asked_is_answered(void **state)
 	assert_int_equal(kd->fe.proto_offered, 0x1a62b);
 }
 
+static void only_devices_of_a_network_have_an_address_and_an_mtu(void **state)
+{
+	static const uint8_t mac[8] = { 2, 0, 0, 0xab, 0xcd, 0xef };
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct vu_conf conf;
+
+	kit_bring_up(kit, kd, KIT_NEGOTIATED, 0);
+	assert_int_equal(fe_request(&kd->fe, FE_SEND_RARP, mac, sizeof(mac), NULL, 0), -EREMOTEIO);
+	kit_destroy(kit, kd);
+	fe_disconnect(&kd->fe);
+
+	kd->hooks.network = true;
+	kit_conf(kit, kd, "net", &conf);
+	assert_int_equal(vu_dev_create(&conf, &kd->skel.dev), 0);
+	kit_bring_up(kit, kd, KIT_NEGOTIATED, 0);
+	assert_int_equal(kd->fe.proto_offered, 0x1a62b | 1 << FE_PROTO_RARP | 1 << FE_PROTO_MTU);
+	assert_int_equal(fe_request(&kd->fe, FE_SEND_RARP, mac, sizeof(mac), NULL, 0), 0);
+	assert_int_equal(kd->hooks.nr_rarps, 1);
+	assert_memory_equal(kd->hooks.rarp, mac, 6);
+	assert_int_equal(fe_request(&kd->fe, FE_SEND_RARP, mac, 6, NULL, 0), -EREMOTEIO);
+	assert_int_equal(fe_set_u64(&kd->fe, FE_NET_SET_MTU, 1500), 0);
+	assert_int_equal(kd->hooks.mtu, 1500);
+	assert_int_equal(fe_set_u64(&kd->fe, FE_NET_SET_MTU, 65536), -EREMOTEIO);
+	assert_int_equal(kd->hooks.mtu, 1500);
+	/* Not negotiated, not served. */
+	assert_int_equal(fe_set_u64(&kd->fe, FE_SET_PROTOCOL_FEATURES, 1 << FE_PROTO_REPLY_ACK), 0);
+	assert_int_equal(fe_set_u64(&kd->fe, FE_NET_SET_MTU, 1500), -EREMOTEIO);
+	assert_int_equal(fe_request(&kd->fe, FE_SEND_RARP, mac, sizeof(mac), NULL, 0), -EREMOTEIO);
+	assert_int_equal(kd->hooks.nr_rarps, 1);
+}
+
 static void the_configuration_space_is_bounded(void **state)
 {
 	struct kit *kit = *state;
@@ -592,6 +624,7 @@ int main(void)
 		TEST(a_reply_to_nothing_closes_the_connection),
 		TEST(without_reply_ack_no_acknowledgement_is_sent),
 		TEST(what_is_asked_is_answered),
+		TEST(only_devices_of_a_network_have_an_address_and_an_mtu),
 		TEST(the_configuration_space_is_bounded),
 		TEST(messages_may_come_byte_by_byte),
 		TEST(descriptors_of_two_messages_are_not_mixed),

@@ -159,6 +159,38 @@ static void a_disabled_ring_serves_nothing(void **state)
 	assert_int_equal(drv_wait(&kd->ring, &cookie, &len), 1);
 }
 
+static void a_device_is_told_which_rings_are_active(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	const uint64_t ring0 = 0;
+	struct fe_msg reply;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	assert_true(kd->hooks.active[0] && !kd->hooks.active[1]);
+	assert_int_equal(fe_vring_enable(&kd->fe, 0, false), 0);
+	assert_false(kd->hooks.active[0]);
+	assert_int_equal(fe_vring_enable(&kd->fe, 0, false), 0);
+	assert_int_equal(fe_vring_enable(&kd->fe, 0, true), 0);
+	assert_true(kd->hooks.active[0]);
+	assert_int_equal(kd->hooks.nr_active_told, 3);
+	/* Before it has drained. */
+	kit_hold(kit, kd, 1);
+	assert_int_equal(fe_send(&kd->fe, FE_GET_VRING_BASE, FE_VERSION, &ring0, 8, NULL, 0), 0);
+	kit_until(kit, !kd->hooks.active[0]);
+	assert_int_equal(kd->hooks.release, 0);
+	kd->hooks.hold = false;
+	assert_int_equal(fe_recv(&kd->fe, &reply), 0);
+	assert_int_equal(kd->hooks.release, 1);
+	/* Enabling one that does not run tells nothing. */
+	assert_int_equal(fe_vring_enable(&kd->fe, 1, true), 0);
+	assert_int_equal(kd->hooks.nr_active_told, 4);
+	assert_int_equal(drv_start(&kd->ring), 0);
+	assert_true(kd->hooks.active[0]);
+	kit_bring_down(kit, kd);
+	assert_false(kd->hooks.active[0]);
+}
+
 static void without_protocol_features_rings_are_enabled(void **state)
 {
 	struct kit *kit = *state;
@@ -521,6 +553,7 @@ int main(void)
 		TEST(wrong_addresses_are_refused),
 		TEST(size_and_base_are_checked_at_the_start),
 		TEST(a_disabled_ring_serves_nothing),
+		TEST(a_device_is_told_which_rings_are_active),
 		TEST(without_protocol_features_rings_are_enabled),
 		TEST(a_ring_stops_and_goes_on_where_it_was),
 		TEST(a_ring_that_never_ran_has_the_base_it_was_given),

@@ -7,6 +7,7 @@
 #include "tests/vhost/vukit.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
@@ -38,6 +39,32 @@ static void hook_release(struct vu_dev *dev, struct virtq *vq, unsigned int inde
 {
 	kit_dev_of(dev)->hooks.release++;
 	assert_int_equal(virtq_inflight(vq), 0);
+}
+
+static void hook_active(struct vu_dev *dev, unsigned int index, bool active)
+{
+	struct kit_dev *kd = kit_dev_of(dev);
+
+	/* Only changes are told. */
+	assert_true(index < KIT_QUEUES && kd->hooks.active[index] != active);
+	assert_int_equal(vu_dev_ring_is_active(dev, index), active);
+	kd->hooks.active[index] = active;
+	kd->hooks.nr_active_told++;
+}
+
+static int hook_rarp(struct vu_dev *dev, const uint8_t mac[6])
+{
+	memcpy(kit_dev_of(dev)->hooks.rarp, mac, 6);
+	kit_dev_of(dev)->hooks.nr_rarps++;
+	return 0;
+}
+
+static int hook_mtu(struct vu_dev *dev, uint64_t mtu)
+{
+	if (mtu > 9000)
+		return -ERANGE;
+	kit_dev_of(dev)->hooks.mtu = mtu;
+	return 0;
 }
 
 static void hook_mem_added(struct vu_dev *dev, struct gmem_region *r)
@@ -84,21 +111,25 @@ static unsigned int hook_poll(struct virtq *vq)
 
 void kit_conf(struct kit *kit, struct kit_dev *kd, const char *name, struct vu_conf *conf)
 {
-	static struct vu_ops ops;
+	static struct vu_ops kinds[2];
+	struct vu_ops *ops = &kinds[kd->hooks.network];
 
-	ops = skel_ops;
-	ops.vq_setup = hook_setup;
-	ops.vq_release = hook_release;
-	ops.mem_added = hook_mem_added;
-	ops.mem_removed = hook_mem_removed;
-	ops.reset = hook_reset;
-	ops.activate = hook_activate;
-	ops.deactivate = hook_deactivate;
-	ops.vq_poll = hook_poll;
+	*ops = skel_ops;
+	ops->vq_setup = hook_setup;
+	ops->vq_release = hook_release;
+	ops->vq_active = hook_active;
+	ops->mem_added = hook_mem_added;
+	ops->mem_removed = hook_mem_removed;
+	ops->reset = hook_reset;
+	ops->activate = hook_activate;
+	ops->deactivate = hook_deactivate;
+	ops->vq_poll = hook_poll;
+	ops->send_rarp = kd->hooks.network ? hook_rarp : NULL;
+	ops->set_mtu = kd->hooks.network ? hook_mtu : NULL;
 
 	skel_conf_init(conf, &kd->skel);
 	snprintf(kd->path, sizeof(kd->path), "%s/%s", kit->dir, name);
-	conf->ops = &ops;
+	conf->ops = ops;
 	conf->name = name;
 	conf->socket = kd->path;
 	conf->queues = KIT_QUEUES;
@@ -186,6 +217,8 @@ static void end(struct kit *kit, struct kit_dev *kd)
 		kit_destroy(kit, kd);
 	assert_int_equal(kd->hooks.mem_added, kd->hooks.mem_removed);
 	assert_true(kd->hooks.setup_ret || kd->hooks.setup == kd->hooks.release);
+	for (int i = 0; i < KIT_QUEUES; i++)
+		assert_false(kd->hooks.active[i]);
 	assert_true(kd->hooks.activate_ret || kd->hooks.activate == kd->hooks.deactivate);
 }
 

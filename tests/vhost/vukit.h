@@ -33,6 +33,12 @@
 struct kit_hooks {
 	unsigned int activate, deactivate, reset, setup, release;
 	unsigned int mem_added, mem_removed;
+	bool active[KIT_QUEUES];
+	unsigned int nr_active_told;
+	bool network; /* of the next device: has what only a network needs */
+	uint8_t rarp[6];
+	unsigned int nr_rarps;
+	uint64_t mtu; /* at most 9000 is taken */
 	int activate_ret, setup_ret;
 	bool hold; /* keep popped chains until it is false again */
 	unsigned int nr_held;
