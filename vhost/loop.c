@@ -3,6 +3,9 @@
  * way to rest. Rings come and go by the operations that vu_ring.c posts. Never
  * looks into a ring itself, and allocates only when a ring or source comes.
  *
+ * A ring without a poll() is on its loop for these operations only: others fill
+ * it, its driver is never asked to notify, and it does not keep the loop awake.
+ *
  * Theory of operation: loop.h. Details of the way to rest:
  *
  * The clock is read every TICK turns, not every turn: one turn over an idle
@@ -107,13 +110,13 @@ static void unwatch(struct loop *loop, int fd)
 		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
-static void answer(struct loop *loop, struct loop_ring_op *op, int error)
+static void answer(struct loop *loop, struct loop_ring_op *op)
 {
-	op->error = error;
 	ev_post(loop->ev, &op->answer);
 }
 
-static int ring_attach(struct loop *loop, struct virtq *vq)
+/* To the rings that are polled. */
+static int ring_list(struct loop *loop, struct virtq *vq)
 {
 	struct virtq **rings = loop->rings;
 	int ret;
@@ -132,20 +135,34 @@ static int ring_attach(struct loop *loop, struct virtq *vq)
 		return ret;
 	vq->loop_pos = loop->nr_rings;
 	rings[loop->nr_rings++] = vq;
+	return 0;
+}
+
+static int ring_attach(struct loop *loop, struct virtq *vq)
+{
+	int ret = vq->poll ? ring_list(loop, vq) : 0;
+
+	if (ret < 0)
+		return ret;
 	virtq_set_state(vq, VIRTQ_STARTED);
 	/* A previous back-end may have left notifications off, and died between
 	 * publishing a buffer and notifying the driver, which would wait for ever.
 	 * One notification too many is harmless. */
-	virtq_notify_enable(vq);
+	if (vq->poll)
+		virtq_notify_enable(vq);
+	else
+		virtq_notify_disable(vq);
 	virtq_notify_driver(vq);
 	return 0;
 }
 
 static void ring_detach(struct loop *loop, struct virtq *vq)
 {
-	unwatch(loop, vq->conf.kick_fd);
-	loop->rings[vq->loop_pos] = loop->rings[--loop->nr_rings];
-	loop->rings[vq->loop_pos]->loop_pos = vq->loop_pos;
+	if (vq->poll) {
+		unwatch(loop, vq->conf.kick_fd);
+		loop->rings[vq->loop_pos] = loop->rings[--loop->nr_rings];
+		loop->rings[vq->loop_pos]->loop_pos = vq->loop_pos;
+	}
 	virtq_set_state(vq, VIRTQ_STOPPED);
 }
 
@@ -159,9 +176,10 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 
 	virtq_flush(vq);
 	if (conf->kick_fd != vq->conf.kick_fd) {
-		unwatch(loop, vq->conf.kick_fd);
+		if (vq->poll)
+			unwatch(loop, vq->conf.kick_fd);
 		vq->conf.kick_fd = conf->kick_fd;
-		if (watch(loop, vq->conf.kick_fd, EPOLLIN | EPOLLET, vq) < 0)
+		if (vq->poll && watch(loop, vq->conf.kick_fd, EPOLLIN | EPOLLET, vq) < 0)
 			virtq_break(vq, "its kick descriptor cannot be watched");
 	}
 	vq->conf.desc = conf->desc;
@@ -190,23 +208,23 @@ static bool op_is_done(const struct loop_ring_op *op)
 	return !virtq_inflight(op->vq);
 }
 
-static void op_finish(struct loop *loop, struct loop_ring_op *op)
+/* True if it is over and can be answered: the ring may be gone then. */
+static bool op_finish(struct loop *loop, struct loop_ring_op *op)
 {
+	if (!op_is_done(op))
+		return false;
 	virtq_flush(op->vq);
 	if (op->kind == LOOP_RING_STOP)
 		ring_detach(loop, op->vq);
-	answer(loop, op, 0);
+	return true;
 }
 
-static void op_run(struct loop_work *w)
+static bool op_begin(struct loop *loop, struct loop_ring_op *op)
 {
-	struct loop_ring_op *op = container_of(w, struct loop_ring_op, work);
-	struct loop *loop = op->loop;
-
 	switch (op->kind) {
 	case LOOP_RING_START:
-		answer(loop, op, ring_attach(loop, op->vq));
-		return;
+		op->error = ring_attach(loop, op->vq);
+		return true;
 	case LOOP_RING_SYNC:
 		ring_sync(loop, op);
 		break;
@@ -214,8 +232,20 @@ static void op_run(struct loop_work *w)
 		virtq_set_state(op->vq, VIRTQ_DRAINING);
 		break;
 	}
-	if (op_is_done(op)) {
-		op_finish(loop, op);
+	return op_finish(loop, op);
+}
+
+static void op_run(struct loop_work *w)
+{
+	struct loop_ring_op *op = container_of(w, struct loop_ring_op, work);
+	struct loop *loop = op->loop;
+	bool over;
+
+	virtq_lock(op->vq);
+	over = op_begin(loop, op);
+	virtq_unlock(op->vq);
+	if (over) {
+		answer(loop, op);
 		return;
 	}
 	op->next = loop->waiting;
@@ -228,13 +258,17 @@ static void check_waiting(struct loop *loop)
 
 	while (*at) {
 		struct loop_ring_op *op = *at;
+		bool over;
 
-		if (!op_is_done(op)) {
+		virtq_lock(op->vq);
+		over = op_finish(loop, op);
+		virtq_unlock(op->vq);
+		if (!over) {
 			at = &op->next;
 			continue;
 		}
 		*at = op->next;
-		op_finish(loop, op);
+		answer(loop, op);
 	}
 }
 

@@ -10,6 +10,7 @@
 #include "vhost/virtq.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@
 #include "core/log.h"
 #include "vhost/dirty.h"
 #include "vhost/virtq_internal.h"
+
+#define LOCK_SPINS 1024
 
 static const char *const state_names[] = { "stopped", "started", "draining" };
 static_assert(ARRAY_SIZE(state_names) == VIRTQ_STATE_CNT, "a name for every state");
@@ -463,6 +466,23 @@ void virtq_notify_enable(struct virtq *vq)
 void virtq_notify_disable(struct virtq *vq)
 {
 	set_notify(vq, false);
+}
+
+/* --- rings of several threads ------------------------------------------------ */
+
+void virtq_lock_slow(struct virtq *vq)
+{
+	unsigned int spins = 0;
+
+	do {
+		/* Its holder may have lost the CPU that we are spinning on. */
+		while (read_once(&vq->lock))
+			if (++spins % LOCK_SPINS)
+				cpu_relax();
+			else
+				sched_yield();
+		/* Pairs with the release in virtq_unlock(). */
+	} while (__atomic_exchange_n(&vq->lock, 1, __ATOMIC_ACQUIRE));
 }
 
 /* --- dirty log ------------------------------------------------------------ */

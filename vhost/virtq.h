@@ -6,7 +6,9 @@
  *
  * A ring belongs to one loop (loop.h) and every function here is for that
  * loop's thread, between virtq_start and virtq_stop. Configuration arrives as a
- * struct virtq_conf that the loop copies in between two turns.
+ * struct virtq_conf that the loop copies in between two turns. The exception is
+ * a ring that others fill (virtq.shared): then whoever uses it holds its lock,
+ * the loop included.
  *
  * A chain belongs to the device from virtq_pop() until virtq_push() or
  * virtq_rewind(), exactly one of them, exactly once. Its id is below the
@@ -137,9 +139,12 @@ struct virtq {
 	struct iovec *iov; /* VIRTQ_BURST_IOV */
 	struct virtq_stats stats;
 
-	/* The device's: see struct vu_ops. */
-	unsigned int (*poll)(struct virtq *vq);
+	/* The device's: see struct vu_ops. Set before the ring starts. */
+	unsigned int (*poll)(struct virtq *vq); /* NULL: the loop does not look at it */
 	void *priv;
+	/* Other threads than the loop's use the ring too: see virtq_lock(). */
+	bool shared;
+	uint32_t lock; /* 1: held */
 
 	/* The loop's: see loop.c. */
 	struct loop *loop;
@@ -230,6 +235,29 @@ static inline void virtq_log_write(struct virtq *vq, const void *p, uint64_t len
 {
 	if (unlikely(vq->conf.log))
 		virtq_log_slow(vq, p, len);
+}
+
+void virtq_lock_slow(struct virtq *vq);
+
+/*
+ * Have a shared ring for oneself, for no longer than one burst. Then everything
+ * in it may be used as on its loop; that it is started, enabled and whole is for
+ * the data path to see, as ever (virtq_burst_look()). No other ring's lock may
+ * be taken meanwhile. Any thread; does nothing if the ring is not shared.
+ */
+static inline void virtq_lock(struct virtq *vq)
+{
+	if (!vq->shared)
+		return;
+	/* Pairs with the release in virtq_unlock(). */
+	if (unlikely(__atomic_exchange_n(&vq->lock, 1, __ATOMIC_ACQUIRE)))
+		virtq_lock_slow(vq);
+}
+
+static inline void virtq_unlock(struct virtq *vq)
+{
+	if (vq->shared)
+		store_release(&vq->lock, 0);
 }
 
 /* Break the ring: logged once, signalled on the error fd, pops nothing more. */

@@ -20,7 +20,6 @@ void virtq_burst_add_chain(struct virtq_burst *b, const struct virtq_chain *c, u
 	uint64_t len = b->writable ? c->in_len : c->out_len;
 
 	b->buf[b->nr++] = (struct virtq_buf){
-		.p = nr ? iov->iov_base : NULL,
 		.iov = iov,
 		.len = (uint32_t)min_u64(len, UINT32_MAX),
 		.id = id,

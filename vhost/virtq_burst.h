@@ -33,8 +33,10 @@
 
 /* One chain of a burst. The first group is the ring's, the last the device's. */
 struct virtq_buf {
-	uint8_t *p; /* its first buffer in the wanted direction; NULL: none */
-	const struct iovec *iov; /* all of them, if nr_iov > 1; valid until the burst ends */
+	struct iovec one; /* its buffer, if that is one piece */
+	/* Its buffers in the wanted direction: &one, or several, or none. Valid until
+	 * the burst ends or begins anew. */
+	const struct iovec *iov;
 	uint32_t len; /* bytes of all of them; UINT32_MAX for that many and more */
 	uint32_t written; /* the device's: bytes it wrote; 0 at first */
 	uint16_t id;
@@ -42,7 +44,6 @@ struct virtq_buf {
 	uint16_t nr_iov;
 	int16_t error; /* 0, or -errno: malformed, to be given back with nothing written */
 };
-static_assert(sizeof(struct virtq_buf) == 32, "two to a cache line");
 
 struct virtq_burst {
 	struct virtq_buf *buf; /* the caller's, max of them */

@@ -40,8 +40,11 @@ static inline uint8_t *virtq_burst_ptr(struct virtq *vq, uint64_t addr, uint32_t
 /* One more chain of one buffer. */
 static inline void virtq_burst_add(struct virtq_burst *b, uint8_t *p, uint32_t len, uint16_t id)
 {
-	b->buf[b->nr++] = (struct virtq_buf){
-		.p = p,
+	struct virtq_buf *buf = &b->buf[b->nr++];
+
+	*buf = (struct virtq_buf){
+		.one = { p, len },
+		.iov = &buf->one,
 		.len = len,
 		.id = id,
 		.nr_desc = 1,
