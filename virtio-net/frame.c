@@ -239,18 +239,15 @@ static void move_offsets(struct frame *f, int by)
 		f->offload.hdr_len = (uint16_t)(f->offload.hdr_len + by);
 }
 
+/* The addresses move, which is less than the rest. */
 void frame_retag_in_place(struct frame *f, bool tagged)
 {
-	uint8_t *rest = f->head + ETH_TYPE_OFFSET;
+	int by = (tagged - f->tagged) * VLAN_TAG_LEN;
 
-	if (tagged && !f->tagged) {
-		memmove(f->head - VLAN_TAG_LEN, f->head, ETH_TYPE_OFFSET);
-		f->head -= VLAN_TAG_LEN;
-		move_offsets(f, VLAN_TAG_LEN);
-	} else if (!tagged && f->tagged) {
-		/* The rest moves, not the front: head keeps its room to the end. */
-		memmove(rest, rest + VLAN_TAG_LEN, f->head_len - ETH_TYPE_OFFSET - VLAN_TAG_LEN);
-		move_offsets(f, -VLAN_TAG_LEN);
+	if (by) {
+		memmove(f->head - by, f->head, ETH_TYPE_OFFSET);
+		f->head -= by;
+		move_offsets(f, by);
 		frame_pull(f, FRAME_HEAD_FIRST);
 	}
 	f->tagged = tagged;

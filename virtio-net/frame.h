@@ -32,7 +32,8 @@
 
 #define FRAME_HEAD_MAX 256 /* what frame_pull() can make private */
 #define FRAME_HEADROOM 16 /* writable before head, for a VLAN tag */
-/* The buffer a head is in; the head begins FRAME_HEADROOM bytes into it. */
+/* The buffer a head is in; the head begins FRAME_HEADROOM bytes into it, a tag
+ * more or less. */
 #define FRAME_ROOM (FRAME_HEADROOM + FRAME_HEAD_MAX + 16)
 #define FRAME_HEAD_FIRST 64 /* made private for every frame, if it is that long */
 #define FRAME_BURST 32 /* frames handled together */
