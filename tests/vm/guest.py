@@ -56,14 +56,14 @@ def wait_until(condition, timeout, what):
 class Process:
     """A program of ours, its output in a file, ended with its whole group."""
 
-    def __init__(self, name, argv, log: pathlib.Path, **kwargs):
+    def __init__(self, name, argv, log: pathlib.Path, lifetime=GUEST_LIFETIME, **kwargs):
         self.name, self.log = name, log
         with open(log, "ab") as out:
             out.write((" ".join(argv) + "\n").encode())
             out.flush()
             # The outer limit holds even if this Python is killed.
             self.popen = subprocess.Popen(
-                ["timeout", "-k", "5", str(GUEST_LIFETIME + 60), *argv],
+                ["timeout", "-k", "5", str(lifetime + 60), *argv],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
                 **kwargs)
 
@@ -271,6 +271,8 @@ class Qmp:
 class Guest:
     """What all virtual machines here have in common: a serial log with marks."""
 
+    lifetime = GUEST_LIFETIME
+
     def __init__(self, name, workdir):
         self.name, self.workdir = name, workdir
         self.serial = workdir / f"{name}.serial"
@@ -279,8 +281,9 @@ class Guest:
         self.servers = []  # back-ends that must live as long as this guest
 
     def launch(self, argv, **kwargs):
-        self.deadline = time.monotonic() + GUEST_LIFETIME
-        self.process = Process(self.name, argv, self.workdir / f"{self.name}.log", **kwargs)
+        self.deadline = time.monotonic() + self.lifetime
+        self.process = Process(self.name, argv, self.workdir / f"{self.name}.log", self.lifetime,
+                               **kwargs)
 
     def text(self):
         if not self.serial.exists():
@@ -310,7 +313,7 @@ class Guest:
         for server in self.servers:
             server.check()
         if time.monotonic() > self.deadline:
-            raise GuestError(f"{self.name} ran longer than {GUEST_LIFETIME} s\n{self.story()}")
+            raise GuestError(f"{self.name} ran longer than {self.lifetime} s\n{self.story()}")
         return text
 
     def wait_for(self, name, count=1, timeout=90):
@@ -520,18 +523,22 @@ def guest_files(workdir):
     return files
 
 
-def build_initrd(workdir):
-    """The initramfs of all QEMU guests."""
+def kernel_modules():
+    """Folder of the modules of the guests' kernel."""
     root, release = assets.locate("kernel")
     folder = root / "lib/modules" / release
-    if not folder.exists():
-        folder = root / "usr/lib/modules" / release
-    return initramfs.build(workdir / "initrd.cpio", folder, MODULES, PROGRAMS,
+    return folder if folder.exists() else root / "usr/lib/modules" / release
+
+
+def build_initrd(workdir):
+    """The initramfs of all QEMU guests but those of lab.py."""
+    return initramfs.build(workdir / "initrd.cpio", [kernel_modules()], MODULES, PROGRAMS,
                            guest_files(workdir))
 
 
 def build_uml_initrd(workdir):
     """The same for User-mode Linux, whose kernel is another one."""
     root, release = assets.locate("uml")
-    return initramfs.build(workdir / "initrd-uml.cpio", root / "usr/lib/uml/modules" / release,
-                           MODULES, PROGRAMS, guest_files(workdir))
+    return initramfs.build(workdir / "initrd-uml.cpio",
+                           [root / "usr/lib/uml/modules" / release], MODULES, PROGRAMS,
+                           guest_files(workdir))

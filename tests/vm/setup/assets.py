@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Fetch what real guests need, once, into a cache outside the source tree.
 
-    assets.py [--refresh] [kernel] [qemu7] [uml] [blkio]
+    assets.py [--refresh] [kernel] [modules] [qemu7] [uml] [blkio]
 
 kernel  Debian's full kernel from backports: an uncompressed vmlinux, modules
+modules what Debian does not build for it: iommufd, VFIO's character devices,
+        netdevsim, compiled from Debian's source package
 qemu7   Debian 12's own QEMU, beside the newer one apt has installed
 uml     User-mode Linux: a second kernel with a vhost-user front-end of its own
 blkio   libblkio from the next Debian release, with the C library it needs
@@ -14,6 +16,7 @@ that reason. Nothing is installed, nothing needs root.
 
 SPDX-License-Identifier: BSD-3-Clause
 """
+import hashlib
 import lzma
 import os
 import pathlib
@@ -25,6 +28,7 @@ import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import debs  # noqa: E402
+import modules  # noqa: E402
 from debs import Unavailable  # noqa: E402
 
 ZSTD_MAGIC, XZ_MAGIC, GZIP_MAGIC = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"\x1f\x8b"
@@ -71,6 +75,27 @@ def fetch_kernel(root, state):
     return release
 
 
+def modules_version():
+    """Kernel and recipe: with either, the modules are others."""
+    recipe = hashlib.sha256(pathlib.Path(modules.__file__).read_bytes()).hexdigest()[:12]
+    return f"{locate('kernel')[1]} {recipe}"
+
+
+def fetch_modules(root, state):
+    archive = debs.Archive(state, debs.os_codename() + "-backports")
+    try:
+        modules.build(archive, root, locate("kernel")[1])
+    except Unavailable:
+        # The archive keeps one version: a cached kernel may be older than that.
+        if archive.dependency("linux-image-amd64", r"linux-image-\d.*-amd64") == \
+                "linux-image-" + locate("kernel")[1] or not fetch("kernel", refresh=True):
+            raise
+        shutil.rmtree(root)
+        root.mkdir()
+        modules.build(archive, root, locate("kernel")[1])
+    return modules_version()
+
+
 def fetch_qemu7(root, state):
     archive = debs.Archive(state, debs.os_codename())
     archive.unpack(["qemu-system-x86"], root, closure=True)
@@ -94,13 +119,25 @@ def fetch_blkio(root, state):
     return next(n.split("_")[1] for n in names if n.startswith("libblkio1_"))
 
 
-ASSETS = {"kernel": fetch_kernel, "qemu7": fetch_qemu7, "uml": fetch_uml, "blkio": fetch_blkio}
+ASSETS = {"kernel": fetch_kernel, "modules": fetch_modules, "qemu7": fetch_qemu7,
+          "uml": fetch_uml, "blkio": fetch_blkio}
+
+
+def is_current(name):
+    """Is the asset there, and made for what else is there?"""
+    version = cache_dir() / name / "VERSION"
+    if not version.exists():
+        return False
+    try:
+        return name != "modules" or version.read_text().strip() == modules_version()
+    except Unavailable:
+        return False
 
 
 def locate(name):
     """(folder, version) of a fetched asset, or Unavailable with the reason."""
     root = cache_dir() / name
-    if (root / "VERSION").exists():
+    if is_current(name):
         return root, (root / "VERSION").read_text().strip()
     reason = cache_dir() / f"{name}.unavailable"
     if reason.exists():
@@ -112,7 +149,7 @@ def fetch(name, refresh=False):
     """True when the asset is there, fetched now if need be."""
     cache = cache_dir()
     root, part, reason = cache / name, cache / f"{name}.part", cache / f"{name}.unavailable"
-    if not refresh and (root / "VERSION").exists():
+    if not refresh and is_current(name):
         return True
     start = time.monotonic()
     shutil.rmtree(part, ignore_errors=True)
@@ -123,7 +160,7 @@ def fetch(name, refresh=False):
         shutil.rmtree(part, ignore_errors=True)
         reason.write_text(f"{e}\n")
         print(f"setup: {name}: cannot be had: {e}", file=sys.stderr, flush=True)
-        return (root / "VERSION").exists()
+        return is_current(name)
     (part / "VERSION").write_text(f"{version}\n")
     shutil.rmtree(root, ignore_errors=True)
     part.rename(root)

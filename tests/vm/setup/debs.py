@@ -100,7 +100,7 @@ class Archive:
     def unpack(self, packages, root: pathlib.Path, closure=False):
         """Unpack packages, with all they depend on if closure, below root."""
         archives = self.state / "archives"
-        shutil.rmtree(archives)
+        shutil.rmtree(archives, ignore_errors=True)
         (archives / "partial").mkdir(parents=True)
         if closure:
             self._apt("apt-get", "install", "-y", "--download-only",

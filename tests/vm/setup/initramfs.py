@@ -71,10 +71,13 @@ def load_module(path):
     return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
-def modules_in_order(folder: pathlib.Path, wanted):
+def modules_in_order(folders, wanted):
     """[(name, ELF bytes)]: the wanted modules, each after what it depends on.
-    A module that this kernel has built in has no file and is left out."""
-    files, order, visiting = module_files(folder), {}, set()
+    Of two with the same name, that of the later folder. A module that this
+    kernel has built in has no file and is left out."""
+    files, order, visiting = {}, {}, set()
+    for folder in folders:
+        files.update(module_files(folder))
 
     def visit(name):
         name = name.replace("-", "_")
@@ -108,7 +111,7 @@ def add_program(cpio, program, name=None):
         cpio.file(library.lstrip("/"), pathlib.Path(library).read_bytes())
 
 
-def build(out: pathlib.Path, modules_folder, modules, programs, files):
+def build(out: pathlib.Path, modules_folders, modules, programs, files):
     """Write the archive to `out`. files: name in the guest -> file of the host."""
     if not os.path.exists(BUSYBOX):
         raise Unavailable("busybox-static is not installed")
@@ -120,7 +123,7 @@ def build(out: pathlib.Path, modules_folder, modules, programs, files):
                                  stdout=subprocess.PIPE).stdout.split():
         if applet != "busybox":
             cpio.symlink(f"bin/{applet}", "busybox")
-    order = modules_in_order(modules_folder, modules)
+    order = modules_in_order(modules_folders, modules)
     for name, data in order:
         cpio.file(f"modules/{name}.ko", data, 0o644)
     cpio.file("modules/order", "".join(f"{n}\n" for n, _ in order).encode(), 0o644)
