@@ -40,6 +40,7 @@
 #include "core/cpu.h"
 #include "core/fd.h"
 #include "core/log.h"
+#include "vhost/virtq_tlb.h"
 
 #define TICK 32 /* turns between two looks at the clock; a power of two */
 #define SPIN_MIN_NS 2000
@@ -192,6 +193,8 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 	vq->conf.enabled = conf->enabled;
 	vq->conf.gm = conf->gm;
 	vq->avail_seen = vq->avail_idx;
+	if (moved && vq->tlb)
+		virtq_tlb_drop(vq, iova(0), UINT64_MAX);
 	if (moved) {
 		op->epoch = vq->epoch;
 		vq->epoch ^= 1;
@@ -205,6 +208,8 @@ static bool op_is_done(const struct loop_ring_op *op)
 {
 	if (op->kind == LOOP_RING_SYNC)
 		return !op->vq->inflight[op->epoch];
+	if (op->kind == LOOP_RING_DROP)
+		return !virtq_tlb_in_use(op->vq, op->drop, op->drop_len);
 	return !virtq_inflight(op->vq);
 }
 
@@ -227,6 +232,9 @@ static bool op_begin(struct loop *loop, struct loop_ring_op *op)
 		return true;
 	case LOOP_RING_SYNC:
 		ring_sync(loop, op);
+		break;
+	case LOOP_RING_DROP:
+		virtq_tlb_drop(op->vq, op->drop, op->drop_len);
 		break;
 	case LOOP_RING_STOP:
 		virtq_set_state(op->vq, VIRTQ_DRAINING);

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "core/evloop.h"
+#include "iommu/iotlb.h"
 #include "vhost/virtq.h"
 
 struct loop;
@@ -85,11 +86,16 @@ struct loop_ring_op {
 		 * answered when no chain popped under the previous gm is in flight any
 		 * more if gm changed, else at once. */
 		LOOP_RING_SYNC,
+		/* Forget the translations of [drop, drop + drop_len); answered when no
+		 * chain that uses any of it is in flight any more. */
+		LOOP_RING_DROP,
 		/* Pop nothing more, wait for the chains in flight, publish them, take
 		 * the ring off the loop. */
 		LOOP_RING_STOP,
 	} kind;
 	struct virtq_conf conf; /* LOOP_RING_SYNC */
+	iova_t drop; /* LOOP_RING_DROP */
+	uint64_t drop_len; /* in bytes */
 	void (*done)(struct loop_ring_op *op);
 
 	/* The loop's and the event loop's. */

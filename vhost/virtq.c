@@ -148,6 +148,7 @@ int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
 void virtq_fini(struct virtq *vq)
 {
 	assert(vq->state == VIRTQ_STOPPED);
+	virtq_tlb_destroy(vq);
 	numa_zfree(vq->slot, vq->conf.size * sizeof(*vq->slot));
 	numa_zfree(vq->iov, VIRTQ_BURST_IOV * sizeof(*vq->iov));
 	numa_zfree(vq->order, order_len(vq->conf.size) * sizeof(*vq->order));
@@ -203,6 +204,8 @@ bool virtq_may_pop(struct virtq *vq)
 {
 	if (vq->broken || vq->state != VIRTQ_STARTED || !vq->conf.enabled)
 		return false;
+	if (unlikely(vq->tlb) && vq->tlb->stalled)
+		return false;
 	if (unlikely(read_once(vq->conf.gm->faulted))) {
 		virtq_break(vq, "the front-end truncated the file of its memory");
 		return false;
@@ -220,6 +223,8 @@ void virtq_chain_begin(struct virtq *vq, struct virtq_chain *c)
 	c->error = 0;
 	c->out_len = 0;
 	c->in_len = 0;
+	if (unlikely(vq->tlb))
+		vq->tlb->building.nr = 0;
 }
 
 void virtq_chain_bad(struct virtq *vq, struct virtq_chain *c, const char *why)
@@ -239,11 +244,52 @@ void virtq_chain_bad_end(struct virtq *vq, struct virtq_chain *c, const char *wh
 	c->in_len = 0;
 }
 
+/* addr is nowhere: not yet, if a virtual IOMMU may say so later. */
+static void chain_missing(struct virtq *vq, struct virtq_chain *c, uint64_t addr, bool writable)
+{
+	static const char why[] = "an address outside of guest memory";
+
+	if (vq->tlb && virtq_tlb_miss(vq, addr, writable ? IOTLB_WRITE : IOTLB_READ))
+		c->error = VIRTQ_CHAIN_STALLED;
+	else if (writable)
+		virtq_chain_bad_end(vq, c, why);
+	else
+		virtq_chain_bad(vq, c, why);
+}
+
+/* Append len bytes at p, the next piece of a buffer if again; false if there is
+ * no room. */
+static bool chain_append(struct virtq_chain *c, uint8_t *p, uint64_t len, bool writable, bool again)
+{
+	struct iovec *next = &c->iov[c->out_cnt + c->in_cnt];
+
+	/* Pieces of one buffer that lie behind each other are one. */
+	if (again && (uint8_t *)next[-1].iov_base + next[-1].iov_len == p) {
+		next[-1].iov_len += len;
+	} else if (unlikely(c->out_cnt + c->in_cnt == VIRTQ_IOV_MAX)) {
+		return false;
+	} else {
+		*next = (struct iovec){ p, len };
+		if (writable)
+			c->in_cnt++;
+		else
+			c->out_cnt++;
+	}
+	if (writable)
+		c->in_len += len;
+	else
+		c->out_len += len;
+	return true;
+}
+
 void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
 		     bool writable)
 {
+	uint32_t perm = writable ? IOTLB_WRITE : IOTLB_READ;
 	uint64_t left = len;
 
+	if (virtq_chain_is_stalled(c))
+		return;
 	/* VIRTIO 1.3, "Message Framing": device-readable before device-writable. */
 	if (!writable && c->in_cnt) {
 		virtq_chain_bad(vq, c, "a device-readable buffer after a device-writable one");
@@ -255,30 +301,46 @@ void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uin
 	}
 	while (left) {
 		uint64_t got = left;
-		void *p = gmem_span(vq->conf.gm, gpa(addr), &got, &vq->hint);
+		void *p = virtq_span(vq, addr, &got, perm);
 
-		if (unlikely(!p || c->out_cnt + c->in_cnt == VIRTQ_IOV_MAX)) {
-			const char *why =
-				p ? "too many buffers" : "an address outside of guest memory";
-
-			if (writable)
-				virtq_chain_bad_end(vq, c, why);
-			else
-				virtq_chain_bad(vq, c, why);
+		if (unlikely(!p)) {
+			chain_missing(vq, c, addr, writable);
 			return;
 		}
-		c->iov[c->out_cnt + c->in_cnt] = (struct iovec){ p, got };
-		if (writable) {
-			c->in_cnt++;
-			c->in_len += got;
-		} else {
-			c->out_cnt++;
-			c->out_len += got;
+		if (unlikely(!chain_append(c, p, got, writable, left != len))) {
+			if (writable)
+				virtq_chain_bad_end(vq, c, "too many buffers");
+			else
+				virtq_chain_bad(vq, c, "too many buffers");
+			return;
 		}
-		/* gmem_span() cut at a region's end, which does not wrap. */
+		/* virtq_span() cut at the end of a range, which does not wrap. */
 		addr += got;
 		left -= got;
 	}
+}
+
+/* All of [addr, addr + len) as one piece. */
+static const void *chain_ptr(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint64_t len)
+{
+	const uint8_t *first = NULL;
+	uint64_t done = 0;
+
+	while (done < len) {
+		uint64_t got = len - done;
+		const uint8_t *p = virtq_span(vq, addr + done, &got, IOTLB_READ);
+
+		if (!p && vq->tlb && virtq_tlb_miss(vq, addr + done, IOTLB_READ)) {
+			c->error = VIRTQ_CHAIN_STALLED;
+			return NULL;
+		}
+		if (!p || (first && p != first + done))
+			return NULL;
+		if (!first)
+			first = p;
+		done += got;
+	}
+	return first;
 }
 
 const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
@@ -286,12 +348,14 @@ const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t 
 {
 	const void *table;
 
+	if (virtq_chain_is_stalled(c))
+		return NULL;
 	if (!len || len % sizeof(struct virtq_desc)) {
 		virtq_chain_bad_end(vq, c, "an indirect table of odd length");
 		return NULL;
 	}
-	table = gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint);
-	if (!table)
+	table = chain_ptr(vq, c, addr, len);
+	if (!table && !virtq_chain_is_stalled(c))
 		virtq_chain_bad_end(vq, c, "an indirect table outside of guest memory");
 	*nr = len / sizeof(struct virtq_desc);
 	return table;
@@ -411,6 +475,7 @@ void virtq_flush(struct virtq *vq)
 
 void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)
 {
+	counter_add(&vq->stats.chains, -(uint64_t)nr);
 	while (nr--) {
 		struct virtq_slot *slot = &vq->slot[ids[nr]];
 

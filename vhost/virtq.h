@@ -47,7 +47,9 @@
 struct loop;
 struct vu_dev;
 struct dirty_log;
+struct iotlb;
 struct virtq;
+struct virtq_tlb;
 
 /*
  * stopped: not on any loop; the control thread may change everything.
@@ -70,6 +72,7 @@ enum virtq_state {
 struct virtq_conf {
 	const struct gmem *gm;
 	struct dirty_log *log; /* NULL: nothing is logged */
+	struct iotlb *iotlb; /* NULL: addresses are guest-physical */
 	uint64_t features; /* negotiated */
 	/* The three areas, whole and in one region each, aligned as the spec says. */
 	void *desc, *driver, *device; /* split: descriptor table, avail, used */
@@ -136,6 +139,7 @@ struct virtq {
 	uint16_t *order;
 	uint16_t order_head, order_tail, order_mask;
 	struct virtq_slot *slot; /* conf.size of them */
+	struct virtq_tlb *tlb; /* with conf.iotlb; see virtq_tlb.h */
 	struct iovec *iov; /* VIRTQ_BURST_IOV */
 	struct virtq_stats stats;
 

@@ -23,6 +23,8 @@ static inline uint8_t *virtq_burst_ptr(struct virtq *vq, uint64_t addr, uint32_t
 	const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
 	uint8_t *p;
 
+	if (unlikely(vq->tlb))
+		return NULL;
 	if (likely(addr >= r->gpa && addr < r->end && len && len <= r->end - addr))
 		p = r->host + (addr - r->gpa);
 	else

@@ -6,10 +6,12 @@
 #ifndef RINGBOLT_VHOST_VIRTQ_INTERNAL_H
 #define RINGBOLT_VHOST_VIRTQ_INTERNAL_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "vhost/virtq.h"
+#include "vhost/virtq_tlb.h"
 
 /* Steps through one descriptor chain at most, direct or indirect: the loop's
  * bound that does not come from the guest. VIRTIO 1.3, "Message Framing"; no
@@ -26,6 +28,25 @@
 		memcpy((dst), (src), 16);                                                          \
 		atomic_signal_fence(memory_order_seq_cst);                                         \
 	} while (0)
+
+/*
+ * The one way from an address in a ring to a pointer: *len (not 0) is cut to
+ * what is contiguous. NULL: not there, or not yet known (virtq_tlb.h). perm:
+ * IOTLB_READ or IOTLB_WRITE, what the device will do.
+ */
+static inline void *virtq_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm)
+{
+	if (unlikely(vq->tlb))
+		return virtq_tlb_span(vq, addr, len, perm);
+	return gmem_span(vq->conf.gm, gpa(addr), len, &vq->hint);
+}
+
+/* The error of a chain that is not to be popped yet. */
+#define VIRTQ_CHAIN_STALLED (-EAGAIN)
+static inline bool virtq_chain_is_stalled(const struct virtq_chain *c)
+{
+	return unlikely(c->error == VIRTQ_CHAIN_STALLED);
+}
 
 /* An empty chain, to be filled by virtq_chain_add(). */
 void virtq_chain_begin(struct virtq *vq, struct virtq_chain *c);

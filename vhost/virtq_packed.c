@@ -113,11 +113,13 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 		return 0;
 
 	virtq_chain_begin(vq, c);
-	if (!virtq_packed_walk(vq, c, &at))
+	if (!virtq_packed_walk(vq, c, &at) || virtq_chain_is_stalled(c))
 		return 0;
 	prefetch_ahead(vq, vq->avail_idx, at.nr_desc);
 	if (!virtq_chain_take(vq, c, at.id, at.nr_desc))
 		return 0;
+	if (unlikely(vq->tlb))
+		virtq_tlb_take(vq, at.id);
 	vq->avail_idx = at.pos;
 	vq->avail_wrap = at.wrap;
 	vq->avail_seen = at.pos;

@@ -16,8 +16,10 @@ static void retry_run(struct loop_work *w)
 {
 	struct virtq_tlb *tlb = container_of(w, struct virtq_tlb, retry_work);
 
+	virtq_lock(tlb->vq);
 	tlb->stalled = false;
 	tlb->refused = tlb->retry_refused;
+	virtq_unlock(tlb->vq);
 	/* Pairs with the acquire in virtq_tlb_retry(). */
 	store_release(&tlb->retrying, false);
 }
@@ -36,6 +38,7 @@ int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
 	}
 	iotlb_cache_init(&tlb->cache, iotlb);
 	tlb->ev = ev;
+	tlb->vq = vq;
 	tlb->miss_work.run = miss;
 	tlb->retry_work.run = retry_run;
 	vq->tlb = tlb;

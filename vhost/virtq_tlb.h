@@ -45,6 +45,7 @@ struct virtq_tlb {
 
 	/* The control thread's: whom to tell. */
 	struct evloop *ev;
+	struct virtq *vq;
 	struct ev_work miss_work; /* posted when the ring stalls */
 	struct loop_work retry_work; /* to try again */
 	bool retry_refused; /* what retry_work says */

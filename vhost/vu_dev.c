@@ -174,6 +174,7 @@ static void listener_event(struct ev_fd *w, uint32_t events)
 static void forget(struct vu_dev *dev)
 {
 	vu_rings_reset(dev, false);
+	vu_iotlb_forget(dev);
 	vu_mem_forget(dev);
 	vu_backend_close(dev);
 	vu_chan_reset(&dev->chan);
@@ -400,12 +401,13 @@ int vu_dev_create(const struct vu_conf *conf, struct vu_dev **out)
 		goto err_close;
 	dev->listener = (struct ev_fd){ .handle = listener_event, .fd = -1 };
 	dev->conn = (struct ev_fd){ .handle = conn_event, .fd = -1 };
-	dev->backend.fd = -1;
+	dev->backend.w.fd = -1;
+	vu_chan_init(&dev->backend.chan, true);
 	dev->op.old_fd = -1;
 	dev->retry.expired = retry_expired;
 	dev->retry_ns = RETRY_MIN_NS;
 	dev->gone_work.run = gone_run;
-	vu_chan_init(&dev->chan);
+	vu_chan_init(&dev->chan, false);
 	ret = copy_conf(dev, conf);
 	if (ret < 0)
 		goto err_free;

@@ -96,6 +96,24 @@ enum vu_ring_state {
 	VU_RING_STATE_CNT,
 };
 
+/*
+ * none:   the ring misses no translation.
+ * wanted: one is to be asked for as soon as the channel takes it.
+ * asked:  the front-end has been asked.
+ */
+enum vu_miss_state {
+	VU_MISS_NONE,
+	VU_MISS_WANTED,
+	VU_MISS_ASKED,
+};
+
+struct vu_miss {
+	enum vu_miss_state state;
+	iova_t addr;
+	uint32_t perm;
+	uint32_t nr; /* to know the reply to an earlier one */
+};
+
 struct vu_ring {
 	_Alignas(CACHE_LINE) struct virtq vq; /* the loop's while running */
 	struct loop_ring_op op;
@@ -111,6 +129,13 @@ struct vu_ring {
 	bool has_addr;
 	bool has_kick; /* a descriptor, or that there is none */
 	bool enabled;
+
+	/* Behind a virtual IOMMU: where the areas were found when it started. What
+	 * the table forgets for lack of room stays true for a running ring. */
+	struct vu_areas {
+		void *desc, *driver, *device;
+	} areas;
+	struct vu_miss miss;
 
 	enum vu_ring_state state;
 	bool active; /* as the device was told */
@@ -137,6 +162,19 @@ struct vu_op {
 	/* The regions before the change, for then() to tell the device. */
 	struct vu_region *old_regions;
 	unsigned int nr_old_regions;
+};
+
+/* The channel of BACKEND_REQ. */
+#define VU_EXPECTED_MAX 64
+struct vu_backend {
+	struct ev_fd w; /* fd -1: none */
+	struct vu_chan chan;
+	/* Whose replies to misses are to come, oldest first, in a ring. */
+	struct vu_expected {
+		unsigned int ring;
+		uint32_t nr; /* of the miss */
+	} expected[VU_EXPECTED_MAX];
+	unsigned int first_expected, nr_expected;
 };
 
 struct vu_dev {
@@ -180,7 +218,8 @@ struct vu_dev {
 	struct dirty_log *log; /* NULL: none */
 	bool faulted; /* the front-end truncated its memory; SIGBUS handler */
 	unsigned int nr_running;
-	struct ev_fd backend; /* the channel of BACKEND_REQ, fd -1: none */
+	struct vu_backend backend;
+	struct iotlb *iotlb; /* NULL: addresses are guest-physical */
 	bool config_pending; /* a config change the front-end was not told yet */
 
 	struct vu_ring *rings; /* queues of them */
@@ -191,10 +230,17 @@ static inline bool vu_has_protocol(const struct vu_dev *dev, unsigned int bit)
 	return dev->protocol_features & BIT64(bit);
 }
 
+static inline bool vu_is_packed(const struct vu_dev *dev)
+{
+	return dev->features & BIT64(VIRTIO_F_RING_PACKED);
+}
+
 /* --- vu_op.c: the operation in progress ---------------------------------- */
 
 /* Post an op of this kind for a ring. SYNC takes the ring's present settings. */
 void vu_op_post(struct vu_ring *vr, int kind);
+/* Post a DROP. */
+void vu_op_post_drop(struct vu_ring *vr, iova_t addr, uint64_t len);
 /* When all posted ops have been answered, go on with then(): at once if none
  * was posted. What then() returned, or VU_PENDING. */
 int vu_op_wait(struct vu_dev *dev, int (*then)(struct vu_dev *dev));
@@ -211,8 +257,18 @@ static inline bool vu_ring_is_on_loop(const struct vu_ring *vr)
 {
 	return vr->state == VU_RING_RUNNING || vr->state == VU_RING_SUSPENDING;
 }
+/* The only writer of vr->state. */
+void vu_ring_set_state(struct vu_ring *vr, enum vu_ring_state state);
+/* -EINVAL, logged, if what the front-end said of its areas cannot be. */
+int vu_ring_check_addr(const struct vu_ring *vr);
+/* Start the ring if nothing is missing any more. A result for its request. */
+int vu_ring_try_start(struct vu_ring *vr);
 /* For people: a running ring may also be broken. */
 const char *vu_ring_state_name(const struct vu_ring *vr);
+/* Post a STOP; the caller waits. */
+void vu_ring_post_stop(struct vu_ring *vr);
+/* The same, and it is suspended afterwards. */
+void vu_ring_suspend(struct vu_ring *vr, const char *why);
 /* Post a SYNC to every running ring; the caller waits. */
 void vu_rings_sync(struct vu_dev *dev);
 /* The same for other memory; a ring that is not in it is suspended. */
@@ -232,6 +288,8 @@ void vu_ring_stopped(struct vu_ring *vr);
 /* Tell the device if whether the ring is active has changed. stopping: a STOP is
  * about to be posted. */
 void vu_ring_tell_active(struct vu_ring *vr, bool stopping);
+
+/* --- vu_vring.c: the requests about one ring --------------------------------- */
 
 int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_addr(struct vu_dev *dev, struct vu_msg *msg);
@@ -260,6 +318,27 @@ int vu_set_backend_req_fd(struct vu_dev *dev, struct vu_msg *msg);
 void vu_backend_close(struct vu_dev *dev);
 /* Send what is pending, if it may be sent now. */
 void vu_backend_kick(struct vu_dev *dev);
+
+/* The front-end is told of an access that its IOMMU forbids. */
+void vu_backend_access_failed(struct vu_dev *dev, iova_t addr, uint32_t perm);
+
+/* --- vu_iotlb.c: a virtual IOMMU ------------------------------------------- */
+
+int vu_iotlb_msg(struct vu_dev *dev, struct vu_msg *msg);
+/* A driver has chosen, no ring runs. -ENOMEM. */
+int vu_iotlb_set_features(struct vu_dev *dev, uint64_t features);
+/* Ask for the first address of the ring's areas that is not known. */
+void vu_iotlb_want_areas(struct vu_ring *vr);
+/* The work that a stalled ring posts. */
+void vu_iotlb_ring_missed(struct ev_work *w);
+/* The front-end has replied to the ring's miss. */
+void vu_iotlb_replied(struct vu_ring *vr, bool refused);
+/* The ring has stopped. */
+void vu_iotlb_forget_miss(struct vu_ring *vr);
+/* The region is about to go. */
+void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r);
+void vu_iotlb_forget(struct vu_dev *dev);
+json_t *vu_iotlb_status(const struct vu_dev *dev);
 
 /* --- vu_dev.c: the connection ---------------------------------------------- */
 

@@ -114,6 +114,9 @@ static int switch_memory(struct vu_dev *dev, struct vu_region *list, unsigned in
 	dev->gm = gm;
 	dev->regions = list;
 	dev->nr_regions = nr;
+	for (unsigned int i = 0; i < dev->op.nr_old_regions; i++)
+		if (!is_listed(list, nr, dev->op.old_regions[i].r))
+			vu_iotlb_region_removed(dev, dev->op.old_regions[i].r);
 	vu_rings_switch_memory(dev);
 	return vu_op_wait(dev, memory_switched);
 }

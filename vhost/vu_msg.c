@@ -24,9 +24,10 @@
 #define CONTROL_LEN                                                                                \
 	(CMSG_SPACE(sizeof(int) * VHOST_USER_FDS_MAX) + CMSG_SPACE(sizeof(struct ucred)))
 
-void vu_chan_init(struct vu_chan *c)
+void vu_chan_init(struct vu_chan *c, bool replies)
 {
 	memset(c, 0, sizeof(*c));
+	c->replies = replies;
 }
 
 void vu_chan_next(struct vu_chan *c)
@@ -122,16 +123,16 @@ static ssize_t receive(struct vu_chan *c, int sock, void *buf, size_t len, const
 }
 
 /* What makes the rest of the stream unreadable. */
-static int check_header(const struct vu_hdr *hdr, const char *name)
+static int check_header(const struct vu_hdr *hdr, bool replies, const char *name)
 {
 	if ((hdr->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION) {
 		log_limited(LOG_LEVEL_WARNING, "%s: message %u has version %u, not %u", name,
 			    hdr->request, hdr->flags & VHOST_USER_VERSION_MASK, VHOST_USER_VERSION);
 		return -EPROTO;
 	}
-	if (hdr->flags & VHOST_USER_REPLY) {
-		log_limited(LOG_LEVEL_WARNING, "%s: message %u is a reply to nothing", name,
-			    hdr->request);
+	if (!(hdr->flags & VHOST_USER_REPLY) == replies) {
+		log_limited(LOG_LEVEL_WARNING, "%s: message %u is %s", name, hdr->request,
+			    replies ? "no reply" : "a reply to nothing");
 		return -EPROTO;
 	}
 	if (hdr->size > sizeof(union vu_payload)) {
@@ -155,7 +156,7 @@ int vu_chan_recv(struct vu_chan *c, int sock, const char *name)
 		c->rx_len += (size_t)n;
 		if (c->rx_len < hdr_len)
 			continue;
-		err = check_header(&c->rx.hdr, name);
+		err = check_header(&c->rx.hdr, c->replies, name);
 		if (err)
 			return err;
 		/* A handler never sees bytes of an earlier, longer message. */

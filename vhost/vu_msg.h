@@ -27,13 +27,14 @@ struct vu_msg {
 
 /* A socket's two directions, each at some byte of a message. */
 struct vu_chan {
+	bool replies; /* what comes in are replies; else requests */
 	struct vu_msg rx;
 	size_t rx_len; /* bytes of rx received, header and payload */
 	uint8_t tx[sizeof(struct vu_hdr) + sizeof(union vu_payload)];
 	size_t tx_len, tx_off; /* sent up to tx_off; equal: nothing to send */
 };
 
-void vu_chan_init(struct vu_chan *c);
+void vu_chan_init(struct vu_chan *c, bool replies);
 /* Forget what is half received or half sent; closes descriptors. */
 void vu_chan_reset(struct vu_chan *c);
 

@@ -47,6 +47,24 @@ static void answered(struct loop_ring_op *rop)
 		vu_conn_op_over(dev, result);
 }
 
+static void post(struct vu_ring *vr)
+{
+	vr->dev->op.outstanding++;
+	loop_ring_post(vr->vq.loop, &vr->op);
+}
+
+void vu_op_post_drop(struct vu_ring *vr, iova_t addr, uint64_t len)
+{
+	vr->op = (struct loop_ring_op){
+		.vq = &vr->vq,
+		.kind = LOOP_RING_DROP,
+		.drop = addr,
+		.drop_len = len,
+		.done = answered,
+	};
+	post(vr);
+}
+
 void vu_op_post(struct vu_ring *vr, int kind)
 {
 	struct loop_ring_op *rop = &vr->op;
@@ -59,8 +77,7 @@ void vu_op_post(struct vu_ring *vr, int kind)
 		assert(!why);
 		(void)why;
 	}
-	vr->dev->op.outstanding++;
-	loop_ring_post(vr->vq.loop, rop);
+	post(vr);
 }
 
 int vu_op_wait(struct vu_dev *dev, int (*then)(struct vu_dev *dev))

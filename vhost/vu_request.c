@@ -18,7 +18,7 @@
  * always closes it (vu_msg.c).
  *
  * A new request is one row here and one handler. Rows that other work will add:
- * inflight I/O (31, 32), IOTLB (22), device state (42, 43).
+ * inflight I/O (31, 32), device state (42, 43).
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -72,6 +72,8 @@ static int set_features(struct vu_dev *dev, struct vu_msg *msg)
 			    dev->name, (unsigned long long)changed);
 		return -EBUSY;
 	}
+	if (!dev->nr_running && vu_iotlb_set_features(dev, features) < 0)
+		return VU_FAILED;
 	dev->features = features;
 	/* "Ring states": without protocol features all rings are enabled. */
 	if (!(features & BIT64(VHOST_USER_F_PROTOCOL_FEATURES)))
@@ -293,6 +295,7 @@ static const struct request requests[] = {
 	ROW(SEND_RARP) .handle = send_rarp, PAYLOAD(u64), NEEDS(RARP) },
 	ROW(NET_SET_MTU) .handle = net_set_mtu, PAYLOAD(u64), NEEDS(MTU) },
 	ROW(SET_BACKEND_REQ_FD) .handle = vu_set_backend_req_fd, EMPTY, FDS(1, 1) },
+	ROW(IOTLB_MSG) .handle = vu_iotlb_msg, PAYLOAD(iotlb) },
 	ROW(GET_CONFIG) .handle = get_config, .replies = true, NEEDS(CONFIG),
 		.size_min = offsetof(struct vu_config, data),
 		.size_max = sizeof(struct vu_config) },

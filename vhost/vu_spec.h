@@ -179,6 +179,22 @@ struct vu_config {
 static_assert(sizeof(struct vu_config) == 268, "config space");
 static_assert(offsetof(struct vu_config, data) == 12, "config space head");
 
+/* "An IOTLB message": Linux's struct vhost_iotlb_msg. */
+struct vu_iotlb_msg {
+	uint64_t iova;
+	uint64_t size;
+	uint64_t uaddr; /* of the front-end */
+	uint8_t perm; /* 1 read, 2 write */
+	uint8_t type;
+	uint8_t padding[6];
+};
+static_assert(sizeof(struct vu_iotlb_msg) == 32, "IOTLB message");
+
+#define VHOST_IOTLB_MISS 1
+#define VHOST_IOTLB_UPDATE 2
+#define VHOST_IOTLB_INVALIDATE 3
+#define VHOST_IOTLB_ACCESS_FAIL 4
+
 union vu_payload {
 	uint64_t u64;
 	struct vu_vring_state state;
@@ -187,6 +203,7 @@ union vu_payload {
 	struct vu_mem_single single;
 	struct vu_log log;
 	struct vu_config config;
+	struct vu_iotlb_msg iotlb;
 };
 static_assert(sizeof(union vu_payload) == 272, "largest payload, padded to 8");
 

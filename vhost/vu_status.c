@@ -145,6 +145,7 @@ json_t *vu_dev_status(struct vu_dev *dev, const char *(*feature_name)(unsigned i
 	json_object_set_new(obj, "logging",
 			    json_boolean(dev->log && dev->features & BIT64(VHOST_F_LOG_ALL)));
 	json_object_set_new(obj, "memory-lost", json_boolean(read_once(&dev->faulted)));
+	json_object_set_new(obj, "iotlb", vu_iotlb_status(dev));
 	json_object_set_new(obj, "memory", memory);
 	json_object_set_new(obj, "rings", rings);
 	return obj;

@@ -446,7 +446,8 @@ static void the_channel_may_be_full_or_talk_back_or_close(void **state)
 {
 	struct kit *kit = *state;
 	struct kit_dev *kd = &kit->victim;
-	char noise[100] = "anything";
+	/* A reply that nobody waits for: version 1, REPLY, eight bytes. */
+	const uint32_t reply[5] = { 1, 1 | 1 << 2, 8, 0, 0 };
 	struct kit_census with;
 	struct fe_msg msg;
 
@@ -459,7 +460,7 @@ static void the_channel_may_be_full_or_talk_back_or_close(void **state)
 		assert_int_equal(fe_backend_recv(&kd->fe, &msg, 1000), 0);
 	assert_true(config_changes(kd) > 0);
 	for (int i = 0; i < 1000; i++) {
-		assert_int_equal(send(kd->fe.backend_sock, noise, sizeof(noise), 0), sizeof(noise));
+		assert_int_equal(send(kd->fe.backend_sock, reply, sizeof(reply), 0), sizeof(reply));
 		kit_pump(kit);
 	}
 	vu_dev_config_changed(kd->skel.dev);
@@ -469,6 +470,21 @@ static void the_channel_may_be_full_or_talk_back_or_close(void **state)
 	close(kd->fe.backend_sock);
 	kd->fe.backend_sock = -1;
 	kit_until(kit, kit_census().fds == with.fds - 2);
+	vu_dev_config_changed(kd->skel.dev);
+	kit_serve(kit, kd);
+}
+
+static void a_channel_that_talks_nonsense_is_closed_and_nothing_else(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	char noise[100] = "anything";
+	struct kit_census with;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	with = kit_census();
+	assert_int_equal(send(kd->fe.backend_sock, noise, sizeof(noise), 0), sizeof(noise));
+	kit_until(kit, kit_census().fds == with.fds - 1);
 	vu_dev_config_changed(kd->skel.dev);
 	kit_serve(kit, kd);
 }
@@ -556,6 +572,7 @@ int main(void)
 		TEST(paths_are_checked),
 		TEST(a_config_change_is_announced_while_a_ring_runs),
 		TEST(the_channel_may_be_full_or_talk_back_or_close),
+		TEST(a_channel_that_talks_nonsense_is_closed_and_nothing_else),
 		TEST(status_tells_what_is_so),
 		TEST(the_operator_may_mask_features),
 	};

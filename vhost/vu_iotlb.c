@@ -1,0 +1,277 @@
+/*
+ * Devices behind a virtual IOMMU: the front-end's updates and invalidations,
+ * and asking it for what rings miss. vhost-user, "IOMMU support". Called through
+ * the request table, by the back-end channel with replies, and by loops (through
+ * the event loop) when a ring stalls. Never waits: neither for the front-end nor
+ * for a loop, and a ring that waits for an answer holds up no other.
+ *
+ * Theory of operation
+ *
+ * A ring misses one address at a time: one of its areas, and then it is
+ * suspended, or one of a chain, and then it stalls (virtq_tlb.h). The miss is
+ * wanted until it has been sent, and asked until it is answered: by an update
+ * that holds the address, or by a reply that refuses. A front-end that never
+ * answers has a ring that never goes on, and nothing else.
+ *
+ * An invalidation leaves the table at once, so nobody finds it any more, and is
+ * acknowledged when each ring has dropped it and no chain in flight uses it. A
+ * ring that itself lies there is suspended until its addresses are back.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <errno.h>
+
+#include "core/log.h"
+#include "vhost/virtq_tlb.h"
+#include "vhost/vu_internal.h"
+
+/* --- the three areas of a ring --------------------------------------------------- */
+
+struct area {
+	iova_t addr;
+	uint64_t len;
+	uint32_t perm;
+};
+
+static void get_areas(const struct vu_ring *vr, struct area a[3])
+{
+	bool packed = vu_is_packed(vr->dev);
+
+	a[0] = (struct area){ iova(vr->addr.desc), virtq_desc_len(packed, vr->size),
+			      packed ? IOTLB_READ | IOTLB_WRITE : IOTLB_READ };
+	a[1] = (struct area){ iova(vr->addr.avail), virtq_driver_len(packed, vr->size),
+			      IOTLB_READ };
+	a[2] = (struct area){ iova(vr->addr.used), virtq_device_len(packed, vr->size),
+			      IOTLB_WRITE };
+}
+
+static bool overlaps(const struct area *a, uint64_t start, uint64_t end)
+{
+	return a->addr.v < end && a->addr.v + a->len > start;
+}
+
+static bool lies_in(const struct vu_ring *vr, uint64_t start, uint64_t end)
+{
+	struct area a[3];
+
+	get_areas(vr, a);
+	return overlaps(&a[0], start, end) || overlaps(&a[1], start, end) ||
+	       overlaps(&a[2], start, end);
+}
+
+/* --- misses ------------------------------------------------------------------------- */
+
+static void want(struct vu_ring *vr, iova_t addr, uint32_t perm)
+{
+	struct vu_miss *m = &vr->miss;
+
+	if (m->state != VU_MISS_NONE && m->addr.v == addr.v && m->perm == perm)
+		return;
+	*m = (struct vu_miss){ VU_MISS_WANTED, addr, perm, m->nr + 1 };
+	if (vr->dev->backend.w.fd < 0)
+		log_limited(LOG_LEVEL_WARNING, "%s: no channel to ask for I/O address 0x%llx",
+			    vr->name, (unsigned long long)addr.v);
+	vu_backend_kick(vr->dev);
+}
+
+void vu_iotlb_want_areas(struct vu_ring *vr)
+{
+	struct area a[3];
+	iova_t missing;
+
+	get_areas(vr, a);
+	for (unsigned int i = 0; i < ARRAY_SIZE(a); i++) {
+		if (iotlb_ptr(vr->dev->iotlb, a[i].addr, a[i].len, a[i].perm, &missing))
+			continue;
+		want(vr, missing, a[i].perm);
+		return;
+	}
+}
+
+/* Is what the ring misses known now, with the permission it needs? */
+static bool is_answered(const struct vu_ring *vr, bool *denied)
+{
+	struct iotlb_range r;
+
+	*denied = false;
+	if (!iotlb_find(vr->dev->iotlb, vr->miss.addr, &r))
+		return false;
+	*denied = (r.perm & vr->miss.perm) != vr->miss.perm;
+	return !*denied;
+}
+
+static void retry(struct vu_ring *vr, bool refused)
+{
+	vr->miss.state = VU_MISS_NONE;
+	if (vu_ring_is_on_loop(vr))
+		virtq_tlb_retry(&vr->vq, refused);
+}
+
+/* A ring has stalled: its loop tells. */
+void vu_iotlb_ring_missed(struct ev_work *w)
+{
+	struct virtq_tlb *tlb = container_of(w, struct virtq_tlb, miss_work);
+	struct vu_ring *vr = container_of(tlb->vq, struct vu_ring, vq);
+	bool denied;
+
+	if (!vu_ring_is_on_loop(vr))
+		return;
+	vr->miss.state = VU_MISS_NONE;
+	vr->miss.addr = tlb->miss_addr;
+	vr->miss.perm = tlb->miss_perm;
+	/* The update may have come while the loop was telling. */
+	if (is_answered(vr, &denied))
+		retry(vr, false);
+	else
+		want(vr, tlb->miss_addr, tlb->miss_perm);
+}
+
+void vu_iotlb_replied(struct vu_ring *vr, bool refused)
+{
+	bool denied, answered = is_answered(vr, &denied);
+
+	/* Without an entry that is denied: the update is still on its way. */
+	if (!answered && !refused && !denied)
+		return;
+	if (denied)
+		vu_backend_access_failed(vr->dev, vr->miss.addr, vr->miss.perm);
+	if (!answered)
+		log_limited(LOG_LEVEL_WARNING, "%s: I/O address 0x%llx is not mapped for %s",
+			    vr->name, (unsigned long long)vr->miss.addr.v,
+			    vr->miss.perm & IOTLB_WRITE ? "writing" : "reading");
+	retry(vr, !answered);
+}
+
+void vu_iotlb_forget_miss(struct vu_ring *vr)
+{
+	vr->miss.state = VU_MISS_NONE;
+}
+
+/* --- the front-end's messages ---------------------------------------------------------- */
+
+static int done(struct vu_dev *dev)
+{
+	dev->op.error = 0;
+	return VU_DONE;
+}
+
+/* Have the rings try again that wait for what came. */
+static void wake_waiting(struct vu_dev *dev)
+{
+	bool has_replies = vu_has_protocol(dev, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+
+	for (unsigned int i = 0; i < dev->queues; i++) {
+		struct vu_ring *vr = &dev->rings[i];
+		bool denied;
+
+		if (vr->miss.state == VU_MISS_NONE || !vu_ring_is_on_loop(vr))
+			continue;
+		if (is_answered(vr, &denied))
+			retry(vr, false);
+		else if (denied && !has_replies)
+			vu_iotlb_replied(vr, true);
+	}
+}
+
+static int update(struct vu_dev *dev, const struct vu_iotlb_msg *m)
+{
+	void *host = dev->gm ? gmem_uva_ptr(dev->gm, uva(m->uaddr), m->size) : NULL;
+	int ret;
+
+	if (!host || !m->perm || m->perm & ~(IOTLB_READ | IOTLB_WRITE)) {
+		log_limited(LOG_LEVEL_WARNING,
+			    "%s: I/O address 0x%llx + 0x%llx: %s (0x%llx, permissions %u)",
+			    dev->name, (unsigned long long)m->iova, (unsigned long long)m->size,
+			    host ? "no such permissions" : "not in one memory region",
+			    (unsigned long long)m->uaddr, m->perm);
+		return -EINVAL;
+	}
+	ret = iotlb_add(dev->iotlb, iova(m->iova), m->size, host, m->perm);
+	if (ret < 0)
+		return ret;
+	vu_rings_resume(dev);
+	wake_waiting(dev);
+	return vu_op_wait(dev, done);
+}
+
+static int invalidate(struct vu_dev *dev, const struct vu_iotlb_msg *m)
+{
+	uint64_t end;
+
+	if (!m->size || add_overflows(m->iova, m->size, &end)) {
+		log_limited(LOG_LEVEL_WARNING, "%s: I/O address 0x%llx + 0x%llx to invalidate",
+			    dev->name, (unsigned long long)m->iova, (unsigned long long)m->size);
+		return -EINVAL;
+	}
+	iotlb_del(dev->iotlb, iova(m->iova), m->size);
+	for (unsigned int i = 0; i < dev->queues; i++) {
+		struct vu_ring *vr = &dev->rings[i];
+
+		if (!vu_ring_is_on_loop(vr))
+			continue;
+		if (lies_in(vr, m->iova, end))
+			vu_ring_suspend(vr, "its I/O addresses were invalidated");
+		else
+			vu_op_post_drop(vr, iova(m->iova), m->size);
+	}
+	return vu_op_wait(dev, done);
+}
+
+int vu_iotlb_msg(struct vu_dev *dev, struct vu_msg *msg)
+{
+	const struct vu_iotlb_msg *m = &msg->payload.iotlb;
+
+	if (!dev->iotlb) {
+		log_limited(LOG_LEVEL_WARNING, "%s: an IOTLB message without a virtual IOMMU",
+			    dev->name);
+		return -EPROTO;
+	}
+	if (m->type == VHOST_IOTLB_UPDATE)
+		return update(dev, m);
+	if (m->type == VHOST_IOTLB_INVALIDATE)
+		return invalidate(dev, m);
+	log_limited(LOG_LEVEL_WARNING, "%s: an IOTLB message of type %u", dev->name, m->type);
+	return -EINVAL;
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+int vu_iotlb_set_features(struct vu_dev *dev, uint64_t features)
+{
+	bool wanted = features & BIT64(VIRTIO_F_ACCESS_PLATFORM);
+
+	assert(!dev->nr_running);
+	if (wanted && !dev->iotlb)
+		return iotlb_create(&dev->iotlb);
+	if (!wanted)
+		vu_iotlb_forget(dev);
+	return 0;
+}
+
+void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r)
+{
+	if (dev->iotlb)
+		iotlb_del_host(dev->iotlb, r->host, r->size);
+}
+
+void vu_iotlb_forget(struct vu_dev *dev)
+{
+	iotlb_destroy(dev->iotlb);
+	dev->iotlb = NULL;
+}
+
+json_t *vu_iotlb_status(const struct vu_dev *dev)
+{
+	struct iotlb_stats s;
+	json_t *obj;
+
+	if (!dev->iotlb)
+		return json_null();
+	iotlb_get_stats(dev->iotlb, &s);
+	obj = json_object();
+	json_object_set_new(obj, "entries", json_integer((json_int_t)s.entries));
+	json_object_set_new(obj, "updates", json_integer((json_int_t)s.updates));
+	json_object_set_new(obj, "invalidations", json_integer((json_int_t)s.invalidations));
+	json_object_set_new(obj, "evictions", json_integer((json_int_t)s.evictions));
+	return obj;
+}
