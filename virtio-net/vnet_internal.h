@@ -97,8 +97,8 @@ void vnet_tx_release(struct vnet_queue *q);
 
 /* --- vnet_rx.c ---------------------------------------------------------------- */
 
-/* Poll of a receive ring; frames come by deliver(). */
-unsigned int vnet_rx_poll(struct virtq *vq);
+/* A receive ring is not polled: it sets vq->poll to NULL, and vq->shared if there
+ * are several loops. Frames come by deliver(). */
 int vnet_rx_setup(struct vnet_queue *q);
 void vnet_rx_release(struct vnet_queue *q);
 /* sw_port_ops of a device; sw_port.priv is the struct vnet. */

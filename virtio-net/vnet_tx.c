@@ -1,0 +1,159 @@
+/*
+ * From a transmit ring to the switch: bursts of chains become frames. Called by
+ * the ring's loop. Never copies more of a frame than its head, and holds nothing
+ * when it returns: what the switch did not copy meanwhile was dropped.
+ *
+ * Theory of operation
+ *
+ * A chain is a virtio_net_hdr and a frame, in as many buffers as the driver
+ * likes (ANY_LAYOUT); usually it is one buffer, which virtq_burst_look() has
+ * fetched into the cache along with its neighbours. The header is copied, then
+ * the head of the frame; nothing is looked at but these copies. The rest stays
+ * where it is until the receiver's copy is made, within vswitch_forward(). Then
+ * all chains of the burst are given back with one publication.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <string.h>
+
+#include "virtio-net/vnet_internal.h"
+
+/* The heads of a burst. They begin at a cache line of their own. */
+#define ROOM_STRIDE ((FRAME_ROOM + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
+#define ROOM_SKEW (CACHE_LINE - FRAME_HEADROOM)
+
+struct tx_burst {
+	struct vnet_queue *q;
+	uint64_t features;
+	uint32_t plain_max; /* longest frame that fits without a look at its headers */
+	uint16_t mtu;
+	unsigned int nr;
+	struct frame frame[FRAME_BURST];
+	struct virtq_buf buf[FRAME_BURST];
+	_Alignas(CACHE_LINE) uint8_t room[FRAME_BURST * ROOM_STRIDE + CACHE_LINE];
+};
+
+static inline uint8_t *room_of(struct tx_burst *tx, unsigned int i)
+{
+	return tx->room + ROOM_SKEW + i * ROOM_STRIDE;
+}
+
+/* n bytes from the front of a chain that has them. */
+static void copy_front(const struct virtq_buf *buf, void *dst, size_t n)
+{
+	const struct iovec *iov = buf->iov;
+	uint8_t *to = dst;
+
+	for (; n; iov++) {
+		size_t part = min_u64(n, iov->iov_len);
+
+		memcpy(to, iov->iov_base, part);
+		to += part;
+		n -= part;
+	}
+}
+
+/* The usual case: header and head are in one buffer. */
+static inline void frame_of_one(struct frame *f, uint8_t *room, const struct virtq_buf *buf,
+				uint32_t hdr_len)
+{
+	const uint8_t *p = buf->iov->iov_base;
+
+	*f = (struct frame){
+		.head = room + FRAME_HEADROOM,
+		.tail = buf->iov,
+		.len = buf->len - hdr_len,
+		.tail_off = hdr_len + FRAME_HEAD_FIRST,
+		.head_len = FRAME_HEAD_FIRST,
+		.nr_tail = 1,
+	};
+	memcpy(f->head, p + hdr_len, FRAME_HEAD_FIRST);
+}
+
+/* One chain becomes the next frame. 0 or -reason. */
+static inline int take(struct tx_burst *tx, const struct virtq_buf *buf)
+{
+	uint32_t hdr_len = tx->q->hdr_len;
+	struct frame *f = &tx->frame[tx->nr];
+	struct virtio_net_hdr hdr;
+
+	if (unlikely(buf->error || buf->len < hdr_len + ETH_HDR_LEN))
+		return -DROP_BAD_CHAIN;
+	if (likely(buf->iov->iov_len >= hdr_len + FRAME_HEAD_FIRST)) {
+		memcpy(&hdr, buf->iov->iov_base, sizeof(hdr));
+		if (likely(buf->nr_iov == 1))
+			frame_of_one(f, room_of(tx, tx->nr), buf, hdr_len);
+		else
+			frame_init(f, room_of(tx, tx->nr), buf->iov, buf->nr_iov, hdr_len,
+				   buf->len - hdr_len);
+	} else {
+		copy_front(buf, &hdr, sizeof(hdr));
+		frame_init(f, room_of(tx, tx->nr), buf->iov, buf->nr_iov, hdr_len,
+			   buf->len - hdr_len);
+	}
+	f->queue = (uint16_t)(tx->q->index / 2);
+	if (likely(!(hdr.flags | hdr.gso_type) && f->len <= tx->plain_max))
+		return 0;
+	return offload_accept(f, &hdr, tx->features, tx->mtu);
+}
+
+static void burst_begin(struct tx_burst *tx, struct vnet_queue *q)
+{
+	const struct vnet *vn = q->vn;
+
+	tx->q = q;
+	tx->features = vn->features;
+	tx->mtu = read_once(&vn->mtu);
+	tx->plain_max = tx->mtu ? min_u64(tx->mtu + ETH_HDR_LEN, FRAME_LEN_MAX) : FRAME_LEN_MAX;
+	tx->nr = 0;
+}
+
+unsigned int vnet_tx_poll(struct virtq *vq)
+{
+	struct vnet_queue *q = vq->priv;
+	struct vnet *vn = q->vn;
+	/* Pairs with the release of whoever takes the device out of the switch. */
+	struct sw_port *port = load_acquire(&vn->port);
+	uint64_t bytes = 0;
+	struct virtq_burst b;
+	struct sw_lane *lane;
+	struct tx_burst tx;
+	unsigned int nr;
+	int ret;
+
+	if (unlikely(!port))
+		return 0;
+	virtq_burst_begin(vq, &b, tx.buf, FRAME_BURST, false);
+	nr = virtq_burst_look(vq, &b, FRAME_BURST);
+	if (!nr)
+		return 0;
+	burst_begin(&tx, q);
+	lane = vswitch_lane(vn->sw, loop_index(vq->loop));
+	lane_tick(lane);
+	for (unsigned int i = 0; i < nr; i++) {
+		ret = take(&tx, &tx.buf[i]);
+		if (unlikely(ret < 0)) {
+			counter_add(&sw_stats(port, lane)->drops[-ret], 1);
+			continue;
+		}
+		bytes += tx.frame[tx.nr++].len;
+	}
+	counter_add(&q->frames, tx.nr);
+	counter_add(&q->bytes, bytes);
+	counter_add(&q->bursts, 1);
+	if (tx.nr)
+		vswitch_forward(lane, port, tx.frame, tx.nr);
+	virtq_burst_use(vq, &b, nr);
+	virtq_burst_notify(vq, &b);
+	return nr;
+}
+
+int vnet_tx_setup(struct vnet_queue *q)
+{
+	q->vq->poll = vnet_tx_poll;
+	return 0;
+}
+
+void vnet_tx_release(struct vnet_queue *q)
+{
+}
