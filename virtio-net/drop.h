@@ -17,15 +17,19 @@ enum drop_reason {
 	DROP_ACL_IN,
 	DROP_LIMIT_IN,
 	DROP_STORM, /* more broadcast, multicast or unknown unicast than allowed */
+	DROP_PINNED, /* from an address that is static or secured at another port: a
+		      * loop, or an impostor */
+	DROP_RESERVED, /* to an address that bridges do not forward (01-80-C2-00-00-0x) */
 	DROP_LOOP, /* the port that would send it is the one it came from */
 	DROP_NO_PORT, /* nobody to send it to */
-	DROP_DISABLED_IN, /* the port is administratively down */
+	DROP_DISABLED_IN, /* the port is administratively down, or being removed */
 	/* On the way out, counted at the port the frame was for. */
 	DROP_ISOLATED,
 	DROP_ACL_OUT,
 	DROP_LIMIT_OUT,
 	DROP_FILTERED, /* by the receive mode, MAC table or VLAN filter of the driver */
-	DROP_LINK_DOWN, /* no front-end, ring stopped or not enabled, uplink without link */
+	DROP_LINK_DOWN, /* administratively down, no front-end, ring stopped or not enabled,
+			 * uplink without link */
 	DROP_NO_BUFFER, /* the driver (or the uplink's queue) had no room */
 	DROP_BUFFER_SMALL, /* a receive buffer too small for one frame */
 	DROP_BAD_BUFFER, /* malformed chain in a receive ring */
