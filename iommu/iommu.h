@@ -204,8 +204,8 @@ int iommu_map_all(struct iommu_space *space, const struct iommu_mapping *maps, u
 int iommu_unmap(struct iommu_space *space, iova_t iova, uint64_t len, char *err);
 unsigned int iommu_space_nr_mappings(const struct iommu_space *space);
 uint64_t iommu_space_mapped_bytes(const struct iommu_space *space);
-/* The lowest usable address for len bytes, aligned to align (a power of two, 0:
- * the page size), that overlaps no mapping. -ENOSPC. */
+/* The lowest usable address but 0 for len bytes, aligned to align (a power of
+ * two, 0: the page size), that overlaps no mapping. -ENOSPC. */
 int iommu_space_find(const struct iommu_space *space, uint64_t len, uint64_t align, iova_t *iova);
 
 /* ---- Devices ---- */

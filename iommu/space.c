@@ -414,9 +414,10 @@ int iommu_space_find(const struct iommu_space *space, uint64_t len, uint64_t ali
 		align = page;
 	if (!len || !is_power_of_two(align))
 		return -EINVAL;
+	/* Not 0, which some devices take for no address at all. */
 	for (unsigned int i = 0; i < space->nr_ranges; i++)
-		if (find_in(space, space->range[i].first.v, space->range[i].last.v, len, align,
-			    &iova->v))
+		if (find_in(space, max_u64(space->range[i].first.v, 1), space->range[i].last.v, len,
+			    align, &iova->v))
 			return 0;
 	return -ENOSPC;
 }
