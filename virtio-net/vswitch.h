@@ -17,6 +17,11 @@
  * Only the MAC table is written by loops: lock-free reads, one short lock for
  * learning something new. Refreshing an age is a plain store.
  *
+ * What a frame passes, in this order: capture, administrative state, VLAN of the
+ * port, mirror, anti-spoofing, access list, limits, loopback, learning, storm
+ * limits, look-up; and for every port it is for: administrative state, isolation,
+ * access list, limits, VLAN and tag, capture, mirror, deliver().
+ *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #ifndef RINGBOLT_VIRTIO_NET_VSWITCH_H
@@ -35,6 +40,8 @@
 #define SW_NAME_MAX 64
 #define SW_LANES_MAX 128
 #define SW_ERR_LEN 256
+#define VSWITCH_MAC_TABLE_MAX (1u << 20)
+#define VSWITCH_AGEING_MAX 1000000 /* seconds, as IEEE 802.1Q has it */
 
 struct vswitch;
 struct sw_port;
@@ -48,7 +55,8 @@ struct sw_lane {
 	unsigned int index;
 	uint64_t now_ns; /* of this turn, for ages and limits: monotonic, refreshed
 			  * by lane_tick() */
-	struct sw_scratch *scratch; /* vswitch.c's own */
+	struct sw_scratch *scratch; /* sw_forward.c's own */
+	uint64_t tick_cycles; /* lane_tick()'s: when it read the clock */
 };
 
 /* Written by one lane, read by anybody with counter_read(). */
@@ -91,8 +99,11 @@ struct sw_limit {
 /* What can be said about a port: options of the command line and of set. */
 struct sw_port_conf {
 	enum sw_vlan_mode vlan_mode;
-	uint16_t vlan; /* access: its VLAN; trunk: the native one (untagged) */
-	uint8_t trunk[512]; /* bit per VLAN carried; all ones: every VLAN */
+	uint16_t vlan; /* access: its VLAN; trunk: the native one (untagged), or 0: none,
+			* and untagged frames are dropped */
+	/* Trunk: bit per VLAN carried, vid % 8 in byte vid / 8; the native one always
+	 * is. All ones: every VLAN. */
+	uint8_t trunk[512];
 	bool enabled; /* administratively up */
 	bool isolated; /* isolated ports do not reach each other */
 	bool loopback; /* frames go back to where they came from (for measuring) */
@@ -102,7 +113,9 @@ struct sw_port_conf {
 	unsigned int nr_macs;
 	struct sw_limit in_bytes, in_frames, out_bytes, out_frames;
 	struct sw_limit broadcast, multicast, unknown; /* storm limits, frames/s in */
-	char mirror[SW_NAME_MAX]; /* copy in and out of this port to that one; "" none */
+	/* Copy in and out of this port to that one; "" none. It need not exist yet.
+	 * Copies are neither looked up nor filtered, and not mirrored again. */
+	char mirror[SW_NAME_MAX];
 	/* Access lists, first match decides; NULL: everything passes. Owned by the
 	 * port once set. */
 	struct sw_acl *acl_in, *acl_out;
@@ -126,10 +139,15 @@ struct vswitch_conf {
 	struct evloop *ev;
 	struct loop *const *loops;
 	unsigned int nr_loops;
-	uint32_t mac_table_size; /* entries; 0: 16384 */
-	uint32_t ageing_s; /* 0: 300 */
+	uint32_t mac_table_size; /* entries, at most VSWITCH_MAC_TABLE_MAX; 0: 16384 */
+	uint32_t ageing_s; /* at most VSWITCH_AGEING_MAX; 0: 300 */
+	/* Forward 01-80-C2-00-00-00 to -0F (spanning tree, LACP, LLDP, ...) like any
+	 * multicast; else they are dropped, as IEEE 802.1Q, "Reserved MAC addresses",
+	 * wants it of a bridge. */
+	bool forward_reserved;
 };
 
+/* 0, -EINVAL, -ENOMEM. The loops must outlive the switch. */
 int vswitch_create(const struct vswitch_conf *conf, struct vswitch **sw);
 /* All ports must have gone. Accepts NULL. */
 void vswitch_destroy(struct vswitch *sw);
@@ -137,38 +155,52 @@ struct sw_lane *vswitch_lane(struct vswitch *sw, unsigned int loop_index);
 unsigned int vswitch_nr_lanes(const struct vswitch *sw);
 
 /* Call done(opaque) on the control thread when no loop uses anything any more
- * that was unpublished before this call. */
+ * that was unpublished before this call. Never from within this call. */
 void vswitch_synchronize(struct vswitch *sw, void (*done)(void *opaque), void *opaque);
 
 /* Defaults: trunk of all VLANs with native 1, up, learning, flooding, no limit. */
 void sw_port_conf_init(struct sw_port_conf *conf);
-/* -EEXIST, -ENOSPC, -EINVAL (err says what). Frames may arrive at once. */
+/* -EEXIST, -ENOSPC, -EINVAL, -ENOMEM, and a sentence in err (SW_ERR_LEN). Takes
+ * the access lists of conf, always. Frames may arrive at once. */
 int sw_port_add(struct vswitch *sw, const char *name, const struct sw_port_ops *ops, void *priv,
 		const struct sw_port_conf *conf, struct sw_port **port, char *err);
-/* Publish another configuration; takes its access lists, always. */
+/* Publish another configuration; takes its access lists, always. Those of the
+ * present one may be given again: *port->conf is where to start from. */
 int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err);
-/* No more frames to it or from it; its MAC addresses are forgotten. gone() runs
- * when no loop knows it any more; then it is freed. */
+/* No more frames to it or from it (they are dropped, disabled-in); its MAC
+ * addresses are forgotten. gone() runs when no loop knows it any more; then it is
+ * freed, so the owner must not forward from it any longer. */
 void sw_port_remove(struct sw_port *port, void (*gone)(void *opaque), void *opaque);
 struct sw_port *sw_port_find(struct vswitch *sw, const char *name);
 /* Every port in turn; NULL starts and ends. */
 struct sw_port *sw_port_next(struct vswitch *sw, const struct sw_port *after);
 
+/* "1,10-20" to a set of VLANs, or "all"; -EINVAL and what is wrong in err. And back,
+ * a string of the caller's to free, or NULL. */
+int sw_vlans_parse(const char *text, uint8_t set[512], char *err);
+char *sw_vlans_format(const uint8_t set[512]);
+
 /* Sum over all lanes. */
 void sw_port_stats_sum(const struct sw_port *port, struct sw_port_stats *sum);
 /* Counters, limits, VLANs, drops by name: a new object. */
 json_t *sw_port_status(struct sw_port *port);
-/* {"mac", "vlan", "port", "age", "static"} each: a new array. */
+/* Size and use of the MAC table, ports, lanes: a new object. */
+json_t *vswitch_status(struct vswitch *sw);
+/* {"mac", "vlan", "port", "age", "static"} each, age in seconds: a new array. */
 json_t *vswitch_mac_table(struct vswitch *sw);
-/* Static entries; -ENOSPC, -EINVAL, -ENOENT. */
+/* Static entries: frames for the address go there, frames from it are dropped
+ * anywhere else. -EINVAL if it is no unicast address or the port does not carry
+ * that VLAN; -ENOSPC, -ENOENT. */
 int vswitch_mac_add(struct vswitch *sw, const uint8_t mac[6], uint16_t vid, struct sw_port *port);
 int vswitch_mac_del(struct vswitch *sw, const uint8_t mac[6], uint16_t vid);
-/* Forget what was learned, all of it or from one port. */
+/* Forget what was learned, all of it or from one port (a device whose driver has
+ * gone, an uplink without link). */
 void vswitch_mac_flush(struct vswitch *sw, const struct sw_port *port);
 
 /* --- a loop's thread ----------------------------------------------------------- */
 
-/* Read the clock for this turn; at most once a turn. */
+/* Before forwarding in a turn: brings now_ns up to date. Cheap: it reads the clock
+ * only when some microseconds have gone by. */
 void lane_tick(struct sw_lane *lane);
 
 /*
