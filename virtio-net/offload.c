@@ -251,18 +251,3 @@ void offload_finish_csum(struct frame *f)
 	memcpy(f->head + field, &csum, sizeof(csum));
 	f->offload = (struct frame_offload){ 0 };
 }
-
-uint64_t net_csum_sum(const uint8_t *p, size_t n)
-{
-	uint64_t sum = 0;
-	uint32_t word;
-	uint8_t last[4] = { 0 };
-
-	for (; n >= sizeof(word); p += sizeof(word), n -= sizeof(word)) {
-		memcpy(&word, p, sizeof(word));
-		sum += word;
-	}
-	memcpy(last, p, n);
-	memcpy(&word, last, sizeof(word));
-	return sum + word;
-}

@@ -51,16 +51,17 @@ bool kit_csum_good(const uint8_t *bytes, uint32_t len, uint16_t l3, uint16_t l4)
 {
 	const uint8_t *ip = bytes + l3;
 	uint8_t proto = ip[IPV4_PROTO];
-	uint16_t sum;
+	uint32_t off = l3 + IPV6_HDR_LEN, ext;
 
 	if (ip[0] >> 4 == 6) {
 		proto = ip[IPV6_NEXT];
-		for (uint32_t off = l3 + IPV6_HDR_LEN; off < l4;
-		     off += frame_ext_len(proto, bytes + off), proto = bytes[off])
-			;
+		while (off < l4) {
+			ext = off;
+			off += frame_ext_len(proto, bytes + ext);
+			proto = bytes[ext];
+		}
 	}
-	sum = pseudo_sum(ip, proto, len - l4);
-	return kit_sum(sum, bytes + l4, len - l4) == 0xffff;
+	return kit_sum(pseudo_sum(ip, proto, len - l4), bytes + l4, len - l4) == 0xffff;
 }
 
 /* --- building ---------------------------------------------------------------------- */
