@@ -18,7 +18,7 @@ help:
 	@echo 'make demo       boot Linux in QEMU on a disk that ringbolt-blk serves'
 	@echo 'make check      every test: units, sanitizers, fuzzers, real guests'
 	@echo 'make check-slow the same with every variant of the guests'
-	@echo 'make perf       benchmarks, side by side with qemu-storage-daemon'
+	@echo 'make perf       benchmarks, side by side with what others use'
 	@echo 'make install    install programs and man pages (DESTDIR=, PREFIX=)'
 
 deps:

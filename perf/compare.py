@@ -25,9 +25,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import extras  # noqa: E402
 import machine  # noqa: E402
 import report  # noqa: E402
+from rounds import (OTHERS_MAX, Progress, by_tag, complete, judge, lost_section,  # noqa: E402
+                    pair_differences, pair_ratios, take)
 from servers import Qsd, Ringbolt, ServerFailed  # noqa: E402
 
-OTHERS_MAX = 0.08  # of a core
 LIMIT = "uring-limit"
 OURS, PEER = Ringbolt.name, Qsd.name
 PACKED = OURS + " packed"
@@ -155,38 +156,18 @@ class Sampler:
             r = self.sample_limit(case) if who == LIMIT else self.sample_server(case, who)
         except ServerFailed as e:
             return {"dropped": str(e), "failed": True}
-        r["others"] = others.share()
+        share = others.share()
         tag_after, ns_after = machine.pingpong(self.pingpong, (o.bench_cpu, o.server_cpu))
+        judge(r, tag_before, tag_after, share)
         r["round_trip_ns"] = [ns_before, ns_after]
-        r["tag"] = tag_before if tag_before == tag_after else "mixed"
         if who == LIMIT:
-            r["tag"] = "any"  # no ring between two CPUs
+            # No ring between two CPUs: how far apart they are is all the same.
+            r["tag"] = "any"
+            if share <= OTHERS_MAX:
+                r.pop("dropped", None)
         if r["errors"]:
             r["dropped"] = f"{r['errors']} requests failed"
-        elif r["tag"] == "mixed":
-            r["dropped"] = "the CPUs moved apart or together"
-        elif r["others"] > OTHERS_MAX:
-            r["dropped"] = f"others used {r['others']:.0%} of a core"
         return r
-
-
-class Progress:
-    def __init__(self, total):
-        self.total = total
-        self.done = 0
-        self.begin = time.monotonic()
-        self.tty = sys.stderr.isatty()
-
-    def line(self, text):
-        self.done += 1
-        left = (time.monotonic() - self.begin) / self.done * (self.total - self.done)
-        line = f"[{self.done}/{self.total}, {int(left) // 60}:{int(left) % 60:02d} left] {text}"
-        sys.stderr.write(f"\r\033[K{line}" if self.tty else line + "\n")
-        sys.stderr.flush()
-
-    def end(self):
-        if self.tty:
-            sys.stderr.write("\n")
 
 
 def collect(opts, sampler, todo):
@@ -203,52 +184,14 @@ def collect(opts, sampler, todo):
                 if round_nr and time.monotonic() > deadline:
                     progress.line("out of time")
                     continue
-                tries = []
-                for nr in range(1 + opts.retries):
-                    if nr:
-                        machine.wait_quiet(OTHERS_MAX, opts.seconds * 2)
-                    tries.append(sampler.sample(case, who))
-                    if "dropped" not in tries[-1] or tries[-1].get("failed"):
-                        break
+                tries = take(lambda c=case, w=who: sampler.sample(c, w), opts.retries,
+                             opts.seconds * 2)
                 got[i][who].append(tries)
                 last = tries[-1]
                 text = last.get("dropped") or f"{report.si(last['iops'])}IOPS, {last['tag']}"
                 progress.line(f"{case.kind} {case.label}: {who}: {text}")
     progress.end()
     return got
-
-
-def counted(tries, disturbed=False):
-    """The sample of a round that counts, or None. disturbed: take one that was
-    dropped for what others did meanwhile rather than none."""
-    good = next((s for s in reversed(tries) if "dropped" not in s), None)
-    if good or not disturbed:
-        return good
-    return next((s for s in reversed(tries) if s.get("errors") == 0), None)
-
-
-def by_tag(got, disturbed=False):
-    """{tag: {contestant: {round: sample}}}; the bare loop belongs to every tag."""
-    tags = sorted({s["tag"] for rounds in got.values() for t in rounds
-                   if (s := counted(t, disturbed)) and s["tag"] != "any"})
-    return {tag: {who: {n: s for n, t in enumerate(rounds)
-                        if (s := counted(t, disturbed)) and s["tag"] in (tag, "any")}
-                  for who, rounds in got.items()}
-            for tag in tags}
-
-
-def complete(tagged, who):
-    """Every contestant has a sample under one tag at least."""
-    return any(all(samples[w] for w in who) for samples in tagged.values())
-
-
-def pair_ratios(a, b, key=lambda s: s["iops"]):
-    """a / b of each round in which both have a sample."""
-    return [key(a[n]) / key(b[n]) for n in sorted(set(a) & set(b)) if key(b[n])]
-
-
-def pair_differences(a, b, key):
-    return [key(a[n]) - key(b[n]) for n in sorted(set(a) & set(b))]
 
 
 def verdict(case, samples, base):
@@ -264,7 +207,7 @@ def verdict(case, samples, base):
                            f"{'reached' if v <= bound else 'missed'})")
             continue
         other = base.get(OURS, {}) if quantity == "times one device" else samples.get(than, {})
-        ratios = pair_ratios(ours, other)
+        ratios = pair_ratios(ours, other, lambda s: s["iops"])
         if ratios:
             v = statistics.median(ratios)
             what = "one device" if quantity == "times one device" else than
@@ -341,23 +284,6 @@ def null_cost_section(todo, got):
     return ("## What a request costs on the rings alone\n\nNanoseconds a request, null store, "
             "front-end and server both polling:\n\n" +
             report.table(["depth", "split", "packed", f"{PEER}, split"], rows) + "\n")
-
-
-def lost_section(todo, got):
-    lines = {}
-    for case, g in zip(todo, got):
-        for who, rounds in g.items():
-            for t in rounds:
-                for s in t:
-                    if "dropped" in s:
-                        key = (case.table, who, s["dropped"] if s.get("failed") else
-                               s["dropped"].split(" used")[0])
-                        lines[key] = lines.get(key, 0) + 1
-    if not lines:
-        return "## What was lost\n\nNothing: every sample counted.\n"
-    return "## What was lost\n\nSamples that did not count (most were taken again):\n\n" + \
-        report.table(["table, contestant, why", "samples"],
-                     [[", ".join(k), n] for k, n in sorted(lines.items())]) + "\n"
 
 
 def make_file(path, size):
@@ -463,7 +389,7 @@ def write_report(opts, todo, got, notes, extra, extra_data):
              f"--poll={opts.poll}, {opts.keys} for files; {peer}, one iothread, aio=io_uring. Server on CPU "
              f"{opts.server_cpu}, front-end (vublk-bench) on CPU {opts.bench_cpu}. "
              f"{opts.rounds} rounds of {opts.seconds:g} s a sample, contestants interleaved.\n",
-             f"Command: `perf/run {' '.join(sys.argv[3:])}`\n"]
+             f"Command: `perf/run --block {' '.join(sys.argv[3:])}`\n"]
     parts += [f"{n}\n" for n in notes]
     names = list(dict.fromkeys(c.table for c in todo))
     parts += [table_section(n, todo, got, opts.out, f"plot{i + 1}") for i, n in enumerate(names)]

@@ -44,15 +44,49 @@ def resident(pid):
     return own, shared
 
 
+def _mappings(pid):
+    """{(device, inode): resident bytes} of a process; anonymous memory is ("", 0)."""
+    found, key = {}, None
+    with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            words = line.split()
+            if not words[0].endswith(":"):
+                key = (words[3], int(words[4])) if int(words[4]) else ("", 0)
+            elif words[0] == "Rss:":
+                found[key] = found.get(key, 0) + int(words[1]) * 1024
+    return found
+
+
+def resident_apart(pid, others):
+    """Resident bytes of a process: (its own, what it shares with these others).
+    Files such as libraries that both have mapped count as its own."""
+    shared = {k for other in others for k in _mappings(other) if _is_memory_file(other, k)}
+    own = _mappings(pid)
+    common = sum(size for k, size in own.items() if k in shared)
+    return sum(own.values()) - common, common
+
+
+def _is_memory_file(pid, key):
+    """The file behind a mapping is in memory only: a memfd, hugetlbfs, tmpfs."""
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as f:
+        for line in f:
+            words = line.split(maxsplit=5)
+            if len(words) == 6 and (words[3], int(words[4])) == key:
+                return words[5].startswith(("/memfd:", "/dev/shm", "/dev/hugepages")) or \
+                    "(deleted)" in words[5]
+    return False
+
+
 class Others:
     """CPU use of processes that are not part of the measurement, and time the
     hypervisor took away, between start() and share(). Ours are this process and
-    its children, which have ended by then; kernel threads work for whoever does
-    I/O and belong to nobody. Short-lived processes are counted too: others are
-    what is left of all CPU time."""
+    its children, which have ended by then or are named as pids; kernel threads
+    work for whoever does I/O and belong to nobody. Short-lived processes are
+    counted too: others are what is left of all CPU time."""
 
-    def __init__(self):
+    def __init__(self, pids=()):
         self.before = (0.0, 0.0)
+        self.pids = list(pids)
 
     @staticmethod
     def _kernel_threads():
@@ -69,6 +103,7 @@ class Others:
             user, nice, system, _, _, _, _, steal = (int(v) for v in f.readline().split()[1:9])
         t = os.times()
         ours = t.user + t.system + t.children_user + t.children_system
+        ours += sum(process_cpu(pid) or 0.0 for pid in self.pids)
         return (time.monotonic(),
                 (user + nice + system + steal) / TICKS - ours - self._kernel_threads())
 

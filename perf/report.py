@@ -9,6 +9,9 @@ COLOURS = {
     "ringbolt-blk packed": "#6db3e8",
     "qemu-storage-daemon": "#c8672e",
     "uring-limit": "#8a8a8a",
+    "ringbolt-net": "#1f6fb4",
+    "net_vhost": "#8a8a8a",
+    "OVS-DPDK": "#c8672e",
 }
 OTHER_COLOUR = "#4d8f4d"
 

@@ -54,13 +54,13 @@ class Server:
                 time.sleep(0.0005)
         self.started_ms = (time.monotonic() - begin) * 1e3
 
-    @staticmethod
-    def _listens(path):
-        """bind() made the file and listen() was called: /proc/net/unix, state 01
-        with the flag of a listener."""
+    def _listens(self, path):
+        """bind() made the file and listen() was called: its net/unix, state 01
+        with the flag of a listener. The process may have a network namespace of
+        its own."""
         if not os.path.exists(path):
             return False
-        with open("/proc/net/unix", encoding="utf-8", errors="replace") as f:
+        with open(f"/proc/{self.pid}/net/unix", encoding="utf-8", errors="replace") as f:
             return any(line.rstrip().endswith(" " + path) and line.split()[3] == "00010000"
                        for line in f)
 

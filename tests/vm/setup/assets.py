@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fetch what real guests need, once, into a cache outside the source tree.
 
-    assets.py [--refresh] [kernel] [modules] [qemu7] [uml] [blkio]
+    assets.py [--refresh] [kernel] [modules] [qemu7] [uml] [blkio] [ovs]
 
 kernel  Debian's full kernel from backports: an uncompressed vmlinux, modules
 modules what Debian does not build for it: iommufd, VFIO's character devices,
@@ -9,6 +9,7 @@ modules what Debian does not build for it: iommufd, VFIO's character devices,
 qemu7   Debian 12's own QEMU, beside the newer one apt has installed
 uml     User-mode Linux: a second kernel with a vhost-user front-end of its own
 blkio   libblkio from the next Debian release, with the C library it needs
+ovs     Open vSwitch with DPDK, for comparisons; only when it is named
 
 Called by `make` before guests are started; tests ask locate(). What cannot be
 had is recorded with its reason, and the tests that need it are skipped with
@@ -119,8 +120,20 @@ def fetch_blkio(root, state):
     return next(n.split("_")[1] for n in names if n.startswith("libblkio1_"))
 
 
+def fetch_ovs(root, state):
+    """Unpacked and not installed: the packages would start a switch that takes
+    the machine's network devices. It finds libdpdk where that is installed."""
+    archive = debs.Archive(state, debs.os_codename())
+    names = archive.unpack(["openvswitch-switch-dpdk", "openvswitch-switch",
+                            "openvswitch-common", "libunbound8", "libevent-2.1-7",
+                            "libcap-ng0"], root)
+    return next(n.split("_")[1] for n in names if n.startswith("openvswitch-switch-dpdk_"))
+
+
 ASSETS = {"kernel": fetch_kernel, "modules": fetch_modules, "qemu7": fetch_qemu7,
-          "uml": fetch_uml, "blkio": fetch_blkio}
+          "uml": fetch_uml, "blkio": fetch_blkio, "ovs": fetch_ovs}
+# What no test needs.
+ON_DEMAND = ("ovs",)
 
 
 def is_current(name):
@@ -176,7 +189,8 @@ def main(argv):
         if name not in ASSETS:
             sys.exit(f"assets.py: unknown asset {name}; known: {' '.join(ASSETS)}")
     # Without a name, all are wanted and none is required.
-    got = [fetch(name, refresh) for name in names or ASSETS]
+    wanted = names or [name for name in ASSETS if name not in ON_DEMAND]
+    got = [fetch(name, refresh) for name in wanted]
     return 0 if all(got) or not names else 1
 
 
