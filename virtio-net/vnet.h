@@ -24,7 +24,10 @@ struct vnet_conf {
 	unsigned int pairs; /* 1 .. VIRTIO_NET_PAIRS_MAX */
 	unsigned int queue_size_max; /* 0: what the ring kind allows */
 	bool packed; /* offer packed rings */
-	bool ctrl_vq; /* offer the control queue: for front-ends that pass it on */
+	/* Offer the control queue, RSS and hash reports. Off: only for front-ends that
+	 * pass on features, but not that queue. QEMU has one of its own and does not
+	 * mind. */
+	bool ctrl_vq;
 	uint64_t feature_mask; /* device and ring bits the operator allows; ~0 all */
 	bool has_mac;
 	uint8_t mac[6]; /* offered to the driver, if has_mac */
@@ -37,14 +40,20 @@ struct vnet_conf {
 	struct vswitch *sw;
 };
 
-/* 0, or -errno with one sentence in err (SW_ERR_LEN). */
+/* One pair, packed rings and control queue offered, no MAC address, MTU or speed
+ * told, sw_port_conf_init(). */
+void vnet_conf_init(struct vnet_conf *conf);
+/* 0, or -errno with one sentence in err (SW_ERR_LEN). conf->fd is taken either way,
+ * and so are the access lists of conf->port once the port's name is known to the
+ * switch. Strings are copied. */
 int vnet_create(const struct vnet_conf *conf, struct vnet **vn, char *err);
 /* Leave the switch, disconnect, free, then gone(opaque). Asynchronous. */
 void vnet_destroy(struct vnet *vn, void (*gone)(void *opaque), void *opaque);
 
 struct sw_port *vnet_port(const struct vnet *vn);
 const char *vnet_name(const struct vnet *vn);
-/* Tell the driver that the link is up or down (STATUS), another MTU. */
+/* Tell the driver that the link is up or down, if the front-end lets us (STATUS),
+ * and give it no frames while it is down. */
 int vnet_set_link(struct vnet *vn, bool up);
 /* Move the rings of queue pair (or all, -1) to another loop, without loss. */
 int vnet_move(struct vnet *vn, int pair, unsigned int loop_index);
