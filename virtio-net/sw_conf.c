@@ -175,7 +175,7 @@ int sw_vlans_parse(const char *text, uint8_t set[512], char *err)
 		return 0;
 	}
 	memset(set, 0, 512);
-	do {
+	for (;;) {
 		first = vlan_number(&at);
 		last = first;
 		if (*at == '-') {
@@ -183,14 +183,16 @@ int sw_vlans_parse(const char *text, uint8_t set[512], char *err)
 			last = vlan_number(&at);
 		}
 		if (!first || last < first)
-			goto bad;
+			break;
 		for (unsigned long vid = first; vid <= last; vid++)
 			set[vid / 8] |= (uint8_t)(1u << vid % 8);
+		if (!*at)
+			return 0;
 		/* Options are separated by commas, so lists may do with a colon. */
-	} while ((*at == ',' || *at == ':') && *++at);
-	if (!*at)
-		return 0;
-bad:
+		if (*at != ',' && *at != ':')
+			break;
+		at++;
+	}
 	snprintf(err, SW_ERR_LEN,
 		 "'%.64s' is no set of VLANs, expected 'all' or numbers and ranges from 1 to "
 		 "4094, as in 10:20-29",
