@@ -31,6 +31,7 @@ PUBLIC = {
     "vhost": {"vhost/vhost.h", "vhost/virtq_spec.h"},
     "virtio-blk": {"virtio-blk/vblk.h", "virtio-blk/vblk_spec.h"},
     "virtio-net": {"virtio-net/vnet.h", "virtio-net/vnet_spec.h"},
+    "sriov": {"sriov/sriov.h", "sriov/attach.h", "sriov/plan.h", "sriov/watch.h"},
 }
 
 # Library headers: which folders may include them. Tests and benchmarks may use
@@ -39,7 +40,7 @@ LIBRARIES = {
     r"liburing\.h|linux/io_uring\.h": {"virtio-blk"},
     r"rte_.*": {"virtio-net"},
     r"numa\.h|numaif\.h|seccomp\.h": {"core"},
-    r"netlink/.*|pci/.*": {"sriov"},
+    r"netlink/.*|pci/.*|yaml\.h": {"sriov"},
 }
 
 # vhost/ serves every device type and must not know one, not even in a comment.

@@ -1,0 +1,350 @@
+/*
+ * Which driver has a function. Called by programs, by claims and by recovery.
+ * Uses driver_override only: a line in a driver's new_id would give it every
+ * other function of the same kind as well.
+ *
+ * Theory of operation: the record remembers the driver and the override that
+ * were there before the first change, until both are given back. A function is
+ * given to a driver by override, unbind and drivers_probe, in this order: an
+ * override also works where the PF's sriov_drivers_autoprobe is off, and nobody
+ * else can take the function in between. The override of a VFIO driver stays, so
+ * that a rescan of the bus changes nothing; any other is taken away again, or it
+ * would strand the function when that driver goes.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base.h"
+#include "core/log.h"
+#include "sriov/internal.h"
+
+/* After drivers_probe returned the driver is there, unless it probes behind. */
+#define PROBE_WAIT_MS 2000
+#define UDEV_WAIT_MS 10000
+
+void sriov_driver_now(const struct sriov *s, const char *addr, char *driver)
+{
+	char path[SRIOV_PATH_LEN];
+
+	sriov_dev_path(s, path, addr, "driver");
+	sriov_file_link(path, driver, SRIOV_NAME_LEN);
+}
+
+void sriov_wait_udev(const struct sriov *s)
+{
+	uint64_t end = sriov_now_ms() + UDEV_WAIT_MS;
+	char path[SRIOV_PATH_LEN];
+
+	/* udev's own sign that events are queued; without udev there is none. */
+	sriov_path(s, path, "/run/udev/queue");
+	while (sriov_file_exists(path) && sriov_now_ms() < end)
+		sriov_sleep_ms(20);
+}
+
+static int set_override(struct sriov *s, struct sriov_rec *rec, const char *driver)
+{
+	char path[SRIOV_PATH_LEN];
+
+	sriov_dev_path(s, path, rec->addr, "driver_override");
+	/* An empty write would be none at all. */
+	return sriov_guard_write(s, rec, path, *driver ? driver : "\n");
+}
+
+static int get_override(struct sriov *s, const char *addr, char *driver)
+{
+	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN];
+	const char *paths[1] = { path };
+	int res[1];
+
+	sriov_dev_path(s, path, addr, "driver_override");
+	sriov_guard_read(s, paths, 1, text, res);
+	driver[0] = '\0';
+	if (res[0] < 0)
+		return sriov_fail(s, res[0], "%s: %s", path,
+				  res[0] == -ETIMEDOUT ? "does not answer: a change of this "
+							 "function is stuck in the kernel"
+						       : strerror(-res[0]));
+	if (strcmp(text[0], "(null)") != 0)
+		sriov_text(driver, SRIOV_NAME_LEN, "%s", text[0]);
+	return 0;
+}
+
+/* The function has this driver, or with "default" any. */
+static bool has_driver(const struct sriov *s, const char *addr, const char *driver)
+{
+	char now[SRIOV_NAME_LEN];
+
+	sriov_driver_now(s, addr, now);
+	return strcmp(driver, SRIOV_DRIVER_DEFAULT) ? !strcmp(now, driver) : *now != '\0';
+}
+
+static int probe(struct sriov *s, struct sriov_rec *rec, const char *driver)
+{
+	uint64_t end = sriov_now_ms() + PROBE_WAIT_MS;
+	char path[SRIOV_PATH_LEN];
+	int res;
+
+	sriov_path(s, path, "/sys/bus/pci/drivers_probe");
+	res = sriov_guard_write(s, rec, path, rec->addr);
+	if (res == -ETIMEDOUT)
+		return res;
+	while (!has_driver(s, rec->addr, driver)) {
+		if (!sriov_dev_exists(s, rec->addr))
+			return sriov_fail(s, -ENODEV, "%s: the function has just vanished",
+					  rec->addr);
+		if (res < 0 || sriov_now_ms() >= end) {
+			if (res < 0)
+				sriov_fail_more(s, "%s: driver %s did not take it: ", rec->addr,
+						driver);
+			else
+				sriov_fail(s, -EIO,
+					   "%s: driver %s did not take it; the kernel's log may "
+					   "say why",
+					   rec->addr, driver);
+			return res < 0 ? res : -EIO;
+		}
+		sriov_sleep_ms(10);
+	}
+	return 0;
+}
+
+/* To driver, which may be none or default, whatever it has now. The override is
+ * left as the driver needs it. */
+static int give(struct sriov *s, struct sriov_rec *rec, const char *driver)
+{
+	bool none = !strcmp(driver, SRIOV_DRIVER_NONE) || !*driver;
+	bool any = !strcmp(driver, SRIOV_DRIVER_DEFAULT);
+	char path[SRIOV_PATH_LEN], now[SRIOV_NAME_LEN];
+	int res;
+
+	res = set_override(s, rec, none || any ? "" : driver);
+	if (res < 0)
+		return res;
+	sriov_driver_now(s, rec->addr, now);
+	if (*now && strcmp(now, driver) != 0) {
+		sriov_path(s, path, "/sys/bus/pci/drivers/%s/unbind", now);
+		res = sriov_guard_write(s, rec, path, rec->addr);
+		if (res < 0)
+			return res;
+		sriov_driver_now(s, rec->addr, now);
+	}
+	if (none)
+		return *now ? sriov_fail(s, -EIO, "%s: driver %s did not let go", rec->addr, now)
+			    : 0;
+	if (!*now)
+		res = probe(s, rec, driver);
+	if (!res && !any && !sriov_driver_is_vfio(driver))
+		res = set_override(s, rec, "");
+	return res;
+}
+
+static int need_driver(struct sriov *s, const char *driver)
+{
+	char path[SRIOV_PATH_LEN];
+
+	if (!strcmp(driver, SRIOV_DRIVER_NONE) || !strcmp(driver, SRIOV_DRIVER_DEFAULT) || !*driver)
+		return 0;
+	if (strchr(driver, '/') || *driver == '.' || strlen(driver) >= SRIOV_NAME_LEN)
+		return sriov_fail(s, -EINVAL,
+				  "'%.80s': expected the name of a driver, none or "
+				  "default",
+				  driver);
+	sriov_path(s, path, "/sys/bus/pci/drivers/%s", driver);
+	if (sriov_file_exists(path))
+		return 0;
+	sriov_step(s, driver);
+	/* Drivers are called like their modules, but for - and _. */
+	if (!s->os->load_module(s, driver) && sriov_file_exists(path))
+		return 0;
+	return sriov_fail(s, -ENOENT,
+			  "driver %s: there is no such driver, and modprobe found no module of "
+			  "that name",
+			  driver);
+}
+
+/* VFIO confines a device by its IOMMU group; without one only by force. */
+static int check_iommu(struct sriov *s, const char *addr, unsigned int flags)
+{
+	char text[IOMMU_ERR_LEN], path[SRIOV_PATH_LEN], on[8];
+	struct iommu_group *group = NULL;
+	bool confined;
+	int res;
+
+	sriov_path(s, path, "/sys");
+	res = iommu_group_read(path, addr, &group, text);
+	confined = !res && !group->noiommu;
+	iommu_group_free(group);
+	if (confined)
+		return 0;
+	if (!(flags & SRIOV_BIND_NOIOMMU))
+		return sriov_fail(s, -EPERM,
+				  "%s: no IOMMU confines it%s%s: whoever drives it can read and "
+				  "write all memory of this host; --unsafe-no-iommu hands it over "
+				  "all the same",
+				  addr, res < 0 ? ": " : "", res < 0 ? text : "");
+	sriov_path(s, path, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
+	if (sriov_file_read(path, on, sizeof(on)) < 0 || (*on != 'Y' && *on != '1'))
+		return sriov_fail(s, -EPERM, "%s: %s is not Y: VFIO takes no device without IOMMU",
+				  addr, path);
+	log_warn("%s: no IOMMU confines it: its user can read and write all memory of this host",
+		 addr);
+	return 0;
+}
+
+int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec)
+{
+	char override[SRIOV_NAME_LEN], from[SRIOV_NAME_LEN];
+	int res;
+
+	memcpy(override, rec->bind.override_from, sizeof(override));
+	memcpy(from, rec->bind.from, sizeof(from));
+	rec->bind.phase = SRIOV_BIND_BACK;
+	res = sriov_rec_save(s, rec);
+	if (!res)
+		res = need_driver(s, from);
+	if (!res)
+		res = give(s, rec, from);
+	/* Only if it was not the one that give() has left. */
+	if (!res && (*override || sriov_driver_is_vfio(from)))
+		res = set_override(s, rec, override);
+	if (res < 0) {
+		sriov_fail_more(s, "%s: giving it back to %s: ", rec->addr,
+				*from ? from : "no driver");
+		return res;
+	}
+	memset(&rec->bind, 0, sizeof(rec->bind));
+	return sriov_rec_save(s, rec);
+}
+
+/* Back to what it was before this attempt, which may be a driver of ours. */
+static void give_up(struct sriov *s, struct sriov_rec *rec, enum sriov_bind_phase phase,
+		    const char *before)
+{
+	char reason[SRIOV_ERR_LEN];
+	int res;
+
+	memcpy(reason, s->err, sizeof(reason));
+	if (phase == SRIOV_BIND_NONE) {
+		res = sriov_bind_undo(s, rec);
+	} else {
+		res = give(s, rec, before);
+		rec->bind.phase = phase;
+		sriov_text(rec->bind.to, sizeof(rec->bind.to), "%s", before);
+		if (!res)
+			res = sriov_rec_save(s, rec);
+	}
+	if (res < 0)
+		log_warn("%s; it is tried again by the next command", s->err);
+	sriov_fail(s, 0, "%s", reason);
+}
+
+int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, unsigned int flags)
+{
+	enum sriov_bind_phase phase = rec->bind.phase;
+	char now[SRIOV_NAME_LEN];
+	int res;
+
+	res = need_driver(s, driver);
+	if (!res && sriov_driver_is_vfio(driver))
+		res = check_iommu(s, rec->addr, flags);
+	if (res < 0)
+		return res;
+	sriov_driver_now(s, rec->addr, now);
+	if (!strcmp(now, driver) || (!*now && !strcmp(driver, SRIOV_DRIVER_NONE)) ||
+	    (*now && !strcmp(driver, SRIOV_DRIVER_DEFAULT) && !sriov_driver_is_vfio(now)))
+		return 0;
+	if (phase == SRIOV_BIND_NONE) {
+		sriov_text(rec->bind.from, sizeof(rec->bind.from), "%s", now);
+		res = get_override(s, rec->addr, rec->bind.override_from);
+		if (res < 0)
+			return res;
+	}
+	rec->bind.phase = SRIOV_BIND_BINDING;
+	sriov_text(rec->bind.to, sizeof(rec->bind.to), "%s", driver);
+	res = sriov_rec_save(s, rec);
+	if (!res)
+		res = give(s, rec, driver);
+	if (res == -ETIMEDOUT)
+		return res; /* nothing more can be done with it now */
+	if (res < 0) {
+		give_up(s, rec, phase, now);
+		return res;
+	}
+	rec->bind.phase = SRIOV_BIND_BOUND;
+	/* Back where it came from: nothing is left to give back. */
+	if (!strcmp(rec->bind.to, rec->bind.from) && !*rec->bind.override_from)
+		memset(&rec->bind, 0, sizeof(rec->bind));
+	res = sriov_rec_save(s, rec);
+	return res < 0 ? res : 1;
+}
+
+int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver)
+{
+	int res = need_driver(s, driver);
+
+	return res < 0 ? res : give(s, rec, driver);
+}
+
+static int load_free(struct sriov *s, const char *addr, struct sriov_rec *rec, const char *what)
+{
+	struct sriov_func f;
+	int res;
+
+	res = sriov_func_read(s, addr, 0, &f);
+	if (!res)
+		res = sriov_rec_load(s, addr, rec);
+	if (!res)
+		res = sriov_rec_check_writer(s, rec);
+	if (res < 0)
+		return res;
+	sriov_users_forget(s);
+	return sriov_check_free(s, &f, 1u << SRIOV_BLOCK_GROUP, what);
+}
+
+/* The binding is fine without them, but not the hand-over. */
+static void warn_group(struct sriov *s, const char *addr)
+{
+	struct sriov_blockers b;
+	struct sriov_func f;
+
+	if (sriov_func_read(s, addr, 0, &f) < 0 || sriov_blockers(s, &f, &b) < 0)
+		return;
+	for (unsigned int i = 0; i < b.nr; i++) {
+		if (b.item[i].kind == SRIOV_BLOCK_GROUP)
+			log_warn("%s: cannot be handed over yet: %s", addr, b.item[i].text);
+	}
+	sriov_blockers_free(&b);
+}
+
+int sriov_bind(struct sriov *s, const char *addr, const char *driver, unsigned int flags)
+{
+	struct sriov_rec rec;
+	int res;
+
+	res = load_free(s, addr, &rec, "cannot change its driver");
+	if (res < 0)
+		return res;
+	res = sriov_bind_do(s, &rec, driver, flags);
+	if (res >= 0 && sriov_driver_is_vfio(driver) && !(flags & SRIOV_BIND_NOIOMMU))
+		warn_group(s, addr);
+	return res;
+}
+
+int sriov_unbind(struct sriov *s, const char *addr)
+{
+	struct sriov_rec rec;
+	int res;
+
+	res = load_free(s, addr, &rec, "cannot give back its driver");
+	if (res < 0)
+		return res;
+	if (rec.bind.phase == SRIOV_BIND_NONE)
+		return sriov_fail(s, -ENOENT,
+				  "%s: has not been bound by this program since the machine "
+				  "started: name the driver it shall have",
+				  addr);
+	return sriov_bind_undo(s, &rec);
+}

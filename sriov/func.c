@@ -1,0 +1,194 @@
+/*
+ * What sysfs says of one PCI function. Called by the inventory and before every
+ * change. Reads nothing that waits for a device, except the driver override,
+ * with a bound.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base.h"
+#include "sriov/internal.h"
+#include "sriov/inventory.h"
+
+/* Lines of "resource": BARs, the ROM, and from here on the BARs of all VFs. */
+#define RESOURCE_VF_BARS 7
+
+static void read_bars(struct sriov *s, struct sriov_func *f)
+{
+	char path[SRIOV_PATH_LEN], line[128];
+	uint64_t first, last, len;
+	FILE *file;
+
+	sriov_dev_path(s, path, f->addr, "resource");
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	for (int i = 0; i < RESOURCE_VF_BARS + 6 && fgets(line, sizeof(line), file); i++) {
+		if (sscanf(line, "%" SCNx64 " %" SCNx64, &first, &last) != 2)
+			break;
+		len = last > first ? last - first + 1 : 0;
+		if (i < 6)
+			f->bar_len[i] = len;
+		else if (i >= RESOURCE_VF_BARS && f->total_vfs)
+			f->vf_bar_len[i - RESOURCE_VF_BARS] = len / f->total_vfs;
+	}
+	fclose(file);
+}
+
+/* "Group 5" for all, "vfio-noiommu" for groups that VFIO has made up. */
+static int read_group(struct sriov *s, const char *addr)
+{
+	char path[SRIOV_PATH_LEN], group[16];
+
+	sriov_dev_path(s, path, addr, "iommu_group");
+	if (sriov_file_link(path, group, sizeof(group)) < 0)
+		return -1;
+	return atoi(group);
+}
+
+static void read_net(struct sriov *s, struct sriov_func *f)
+{
+	char file[64 + IFNAMSIZ];
+
+	sriov_netdev(s, f->addr, f->netdev);
+	if (!*f->netdev)
+		return;
+	sriov_text(file, sizeof(file), "net/%s/address", f->netdev);
+	sriov_attr_text(s, f->addr, file, f->mac, sizeof(f->mac));
+	sriov_text(file, sizeof(file), "net/%s/operstate", f->netdev);
+	sriov_attr_text(s, f->addr, file, f->operstate, sizeof(f->operstate));
+	sriov_text(file, sizeof(file), "net/%s/phys_switch_id", f->netdev);
+	sriov_attr_text(s, f->addr, file, f->switch_id, sizeof(f->switch_id));
+	sriov_text(file, sizeof(file), "net/%s/phys_port_name", f->netdev);
+	sriov_attr_text(s, f->addr, file, f->port_name, sizeof(f->port_name));
+}
+
+/* Which VF of which PF; the PF knows it as virtfnN. */
+static void read_vf(struct sriov *s, struct sriov_func *f)
+{
+	char path[SRIOV_PATH_LEN];
+	char(*vf)[SRIOV_ADDR_LEN];
+	int nr;
+
+	sriov_dev_path(s, path, f->addr, "physfn");
+	f->is_vf = !sriov_file_link(path, f->pf, sizeof(f->pf));
+	if (!f->is_vf)
+		return;
+	nr = sriov_vf_addrs(s, f->pf, &vf);
+	for (int i = 0; i < nr; i++) {
+		if (!strcmp(vf[i], f->addr))
+			f->vf_index = i;
+	}
+	if (nr >= 0)
+		free(vf);
+}
+
+static void read_pf(struct sriov *s, struct sriov_func *f)
+{
+	char(*vf)[SRIOV_ADDR_LEN];
+	int nr;
+
+	f->is_pf = true;
+	f->total_vfs = (unsigned int)sriov_attr_number(s, f->addr, "sriov_totalvfs", 0);
+	f->offset = (unsigned int)sriov_attr_number(s, f->addr, "sriov_offset", 0);
+	f->stride = (unsigned int)sriov_attr_number(s, f->addr, "sriov_stride", 0);
+	f->autoprobe = sriov_attr_number(s, f->addr, "sriov_drivers_autoprobe", 1);
+	f->vf_device = 0;
+	{
+		char text[16];
+
+		/* Without 0x, unlike its neighbours. */
+		sriov_attr_text(s, f->addr, "sriov_vf_device", text, sizeof(text));
+		f->vf_device = (unsigned int)strtoul(text, NULL, 16);
+	}
+	nr = sriov_vf_addrs(s, f->addr, &vf);
+	for (int i = 0; i < nr; i++)
+		f->nr_vfs += *vf[i] != '\0';
+	if (nr >= 0)
+		free(vf);
+}
+
+static void read_record(struct sriov *s, struct sriov_func *f)
+{
+	struct sriov_rec rec;
+
+	/* One that cannot be read is told by whoever wants to change something. */
+	if (sriov_rec_load(s, f->addr, &rec) < 0)
+		return;
+	f->claim = sriov_rec_claim_state(s, &rec);
+	if (f->claim != SRIOV_CLAIM_NONE) {
+		sriov_text(f->owner, sizeof(f->owner), "%s", rec.claim.owner);
+		f->owner_pid = rec.claim.pid;
+	}
+	sriov_text(f->owners, sizeof(f->owners), "%s", rec.owners);
+	f->bound_by_us = rec.bind.phase != SRIOV_BIND_NONE;
+	if (f->bound_by_us)
+		sriov_text(f->original_driver, sizeof(f->original_driver), "%s", rec.bind.from);
+}
+
+int sriov_func_facts(struct sriov *s, const char *addr, struct sriov_func *f)
+{
+	char path[SRIOV_PATH_LEN];
+
+	memset(f, 0, sizeof(*f));
+	sriov_text(f->addr, sizeof(f->addr), "%s", addr);
+	f->vf_index = -1;
+	if (!sriov_dev_exists(s, addr))
+		return sriov_fail(s, -ENODEV, "%s: no such PCI function", addr);
+	f->vendor = (uint16_t)sriov_attr_number(s, addr, "vendor", 0);
+	f->device = (uint16_t)sriov_attr_number(s, addr, "device", 0);
+	f->class_code = (uint32_t)sriov_attr_number(s, addr, "class", 0);
+	f->numa_node = (int)(int64_t)sriov_attr_number(s, addr, "numa_node", (uint64_t)-1);
+	f->iommu_group = read_group(s, addr);
+	sriov_dev_path(s, path, addr, "driver");
+	sriov_file_link(path, f->driver, sizeof(f->driver));
+	sriov_attr_text(s, addr, "reset_method", f->reset_method, sizeof(f->reset_method));
+	sriov_attr_text(s, addr, "current_link_speed", f->link_speed, sizeof(f->link_speed));
+	sriov_attr_text(s, addr, "current_link_width", f->link_width, sizeof(f->link_width));
+	sriov_attr_text(s, addr, "max_link_speed", f->max_link_speed, sizeof(f->max_link_speed));
+	sriov_attr_text(s, addr, "max_link_width", f->max_link_width, sizeof(f->max_link_width));
+	read_vf(s, f);
+	sriov_dev_path(s, path, addr, "sriov_totalvfs");
+	if (sriov_file_exists(path))
+		read_pf(s, f);
+	read_bars(s, f);
+	read_net(s, f);
+	read_record(s, f);
+	/* Gone while it was read: half of this is not true. */
+	return sriov_dev_exists(s, addr)
+		       ? 0
+		       : sriov_fail(s, -ENODEV, "%s: the function has just vanished", addr);
+}
+
+void sriov_func_overrides(struct sriov *s, struct sriov_func *f, unsigned int nr)
+{
+	char(*path)[SRIOV_PATH_LEN] = calloc(nr, sizeof(*path));
+	char(*text)[SRIOV_NAME_LEN] = calloc(nr, sizeof(*text));
+	const char **paths = calloc(nr, sizeof(*paths));
+	int *res = calloc(nr, sizeof(*res));
+
+	for (unsigned int i = 0; path && text && paths && res && i < nr; i++) {
+		sriov_dev_path(s, path[i], f[i].addr, "driver_override");
+		paths[i] = path[i];
+	}
+	if (path && text && paths && res) {
+		sriov_guard_read(s, paths, nr, text, res);
+		for (unsigned int i = 0; i < nr; i++) {
+			f[i].override_stuck = res[i] == -ETIMEDOUT;
+			/* The kernel's word for none. */
+			if (res[i] > 0 && strcmp(text[i], "(null)") != 0)
+				memcpy(f[i].override, text[i], sizeof(f[i].override));
+		}
+	}
+	free(path);
+	free(text);
+	free(paths);
+	free(res);
+}

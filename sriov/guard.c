@@ -1,0 +1,250 @@
+/*
+ * Reads and writes of sysfs that the kernel may not answer. Called for every
+ * write of sriov/, and for the few files whose reader waits for a device's lock.
+ *
+ * Theory of operation: writing to sriov_numvfs or to a driver's unbind while a
+ * VFIO user holds a VF blocks inside of the kernel until that user goes. The
+ * process cannot be killed then, and whoever needs the same device's lock blocks
+ * as well. So a child does it, with nothing of ours open: no lock, no output
+ * that somebody reads to its end. It waits until its pid is in the function's
+ * record and then writes. If it does not answer in time it is left alone; the
+ * record keeps others away from this function until it is gone.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base.h"
+#include "core/fd.h"
+#include "core/log.h"
+#include "sriov/internal.h"
+
+#define WRITE_MS 30000
+#define READ_MS 2000
+/* Once one file has not answered, others of the device will not either. */
+#define READ_AGAIN_MS 100
+
+struct answer {
+	int res;
+	char text[SRIOV_NAME_LEN];
+};
+
+/* Both ends are of this process and its child only. */
+struct pipes {
+	int go[2], done[2];
+};
+
+static int pipes_open(struct pipes *p)
+{
+	*p = (struct pipes){ { -1, -1 }, { -1, -1 } };
+	if (pipe2(p->go, O_CLOEXEC) < 0)
+		return -errno;
+	if (pipe2(p->done, O_CLOEXEC) < 0) {
+		int res = -errno;
+
+		close(p->go[0]);
+		close(p->go[1]);
+		return res;
+	}
+	return 0;
+}
+
+static void pipes_close(struct pipes *p)
+{
+	for (int i = 0; i < 2; i++) {
+		fd_replace(&p->go[i], -1);
+		fd_replace(&p->done[i], -1);
+	}
+}
+
+/* In the child: two descriptors stay open, 0 to 2 lead nowhere. */
+static void child_begin(struct pipes *p)
+{
+	int in = fcntl(p->go[0], F_DUPFD, 1000), out = fcntl(p->done[1], F_DUPFD, 1000);
+	int null = open("/dev/null", O_RDWR);
+
+	signal(SIGINT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	if (in < 0 || out < 0 || null < 0 || dup2(in, 3) < 0 || dup2(out, 4) < 0)
+		_exit(1);
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(null, fd);
+	/* Those below are left: they are the pipe and nothing. */
+	if (close_range(5, ~0u, 0) < 0)
+		_exit(1);
+	p->go[0] = 3;
+	p->done[1] = 4;
+}
+
+static _Noreturn void child_write(struct sriov *s, struct pipes *p, const char *path,
+				  const char *text)
+{
+	struct answer answer = { 0 };
+	char go;
+
+	child_begin(p);
+	/* End of file: the parent died before it could write down our pid. */
+	if (read(p->go[0], &go, 1) != 1)
+		_exit(0);
+	answer.res = s->os->write(s, path, text);
+	/* If nobody listens any more, it is done all the same. */
+	if (write(p->done[1], &answer, sizeof(answer)) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+/* 0 and the answer, -ETIMEDOUT, or -EIO if the child has gone without one. */
+static int wait_answer(int fd, uint64_t timeout_ms, struct answer *answer)
+{
+	uint64_t end = sriov_now_ms() + timeout_ms, now;
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int n;
+
+	do {
+		now = sriov_now_ms();
+		n = poll(&p, 1, now < end ? (int)(end - now) : 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	if (!n)
+		return -ETIMEDOUT;
+	return read(fd, answer, sizeof(*answer)) == sizeof(*answer) ? 0 : -EIO;
+}
+
+static uint64_t write_timeout(const struct sriov *s, const char *text)
+{
+	/* Drivers take up to some seconds a VF to create many of them. */
+	uint64_t vfs = strtoul(text, NULL, 10);
+
+	if (s->timeout_ms)
+		return s->timeout_ms;
+	return WRITE_MS + (strchr(text, ':') ? 0 : min_u64(vfs, 256) * 5000);
+}
+
+static void note_writer(struct sriov_rec *rec, pid_t pid, const char *path, const char *text)
+{
+	rec->writer.pid = pid;
+	rec->writer.start = sriov_proc_start("/proc", pid);
+	sriov_text(rec->writer.path, sizeof(rec->writer.path), "%s", path);
+	sriov_text(rec->writer.text, sizeof(rec->writer.text), "%s", *text == '\n' ? "" : text);
+}
+
+int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, const char *text)
+{
+	struct answer answer;
+	struct pipes p;
+	pid_t pid;
+	int res;
+
+	log_debug("%s: writing '%s'", path, *text == '\n' ? "" : text);
+	sriov_step(s, path);
+	res = pipes_open(&p);
+	if (res < 0)
+		return sriov_fail(s, res, "pipe: %s", strerror(-res));
+	pid = fork();
+	if (!pid)
+		child_write(s, &p, path, text);
+	if (pid < 0) {
+		res = sriov_fail(s, -errno, "fork: %s", strerror(errno));
+		pipes_close(&p);
+		return res;
+	}
+	fd_replace(&p.go[0], -1);
+	fd_replace(&p.done[1], -1);
+	note_writer(rec, pid, path, text);
+	res = sriov_rec_save(s, rec);
+	sriov_step(s, "before the child goes on");
+	if (!res && write(p.go[1], "", 1) != 1)
+		res = sriov_fail(s, -EPIPE, "%s: the writing process has gone", path);
+	/* Without go the child sees the end of the pipe, and ends. */
+	fd_replace(&p.go[1], -1);
+	sriov_step(s, "while the child writes");
+	if (!res)
+		res = wait_answer(p.done[0], write_timeout(s, text), &answer);
+	pipes_close(&p);
+	if (res == -ETIMEDOUT)
+		return sriov_fail(s, res,
+				  "%s: writing '%s' has not returned within %llu ms; process %d "
+				  "stays in the kernel until whoever holds the device lets go",
+				  path, *text == '\n' ? "" : text,
+				  (unsigned long long)write_timeout(s, text), (int)pid);
+	waitpid(pid, NULL, 0);
+	memset(&rec->writer, 0, sizeof(rec->writer));
+	if (res == -EIO)
+		return sriov_fail(s, res, "%s: the process that wrote '%s' was killed", path, text);
+	if (!res && answer.res < 0)
+		res = sriov_fail(s, answer.res, "%s: writing '%s': %s", path,
+				 *text == '\n' ? "" : text, strerror(-answer.res));
+	return res;
+}
+
+static _Noreturn void child_read(struct pipes *p, const char *const *paths, unsigned int nr)
+{
+	struct answer answer;
+
+	child_begin(p);
+	for (unsigned int i = 0; i < nr; i++) {
+		answer = (struct answer){ 0 };
+		answer.res = sriov_file_read(paths[i], answer.text, sizeof(answer.text));
+		if (write(p->done[1], &answer, sizeof(answer)) != sizeof(answer))
+			_exit(1);
+	}
+	_exit(0);
+}
+
+/* Files from the first to one that does not answer, which counts: how many. */
+static unsigned int read_some(const char *const *paths, unsigned int nr, uint64_t timeout_ms,
+			      char (*buf)[SRIOV_NAME_LEN], int *res)
+{
+	struct answer answer;
+	struct pipes p;
+	unsigned int i;
+	pid_t pid;
+
+	res[0] = pipes_open(&p);
+	if (res[0] < 0)
+		return 1;
+	pid = fork();
+	if (!pid)
+		child_read(&p, paths, nr);
+	fd_replace(&p.go[0], -1);
+	fd_replace(&p.done[1], -1);
+	for (i = 0; i < nr; i++) {
+		res[i] = pid < 0 ? -EAGAIN : wait_answer(p.done[0], timeout_ms, &answer);
+		buf[i][0] = '\0';
+		if (res[i] < 0) {
+			i++;
+			break;
+		}
+		res[i] = answer.res;
+		memcpy(buf[i], answer.text, sizeof(answer.text));
+	}
+	pipes_close(&p);
+	if (pid > 0) {
+		/* One that hangs dies when the kernel lets it. */
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, res[i - 1] == -ETIMEDOUT ? WNOHANG : 0);
+	}
+	return i;
+}
+
+void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
+		      char (*buf)[SRIOV_NAME_LEN], int *res)
+{
+	uint64_t timeout_ms = s->timeout_ms ? min_u64(s->timeout_ms, READ_MS) : READ_MS;
+	unsigned int done = 0;
+
+	while (done < nr) {
+		done += read_some(paths + done, nr - done, timeout_ms, buf + done, res + done);
+		if (res[done - 1] == -ETIMEDOUT)
+			timeout_ms = min_u64(timeout_ms, READ_AGAIN_MS);
+	}
+}

@@ -1,0 +1,238 @@
+/*
+ * What the files of sriov/ share and nobody else sees: the machine, its files,
+ * the record kept of each function, and the kernel's part that tests replace.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_SRIOV_INTERNAL_H
+#define RINGBOLT_SRIOV_INTERNAL_H
+
+#include "sriov/sriov.h"
+
+#define SRIOV_PATH_LEN 768
+#define SRIOV_VFS_MAX 65536 /* NumVFs has 16 bits */
+
+struct pci_access;
+struct sriov_rec;
+
+/*
+ * What is asked of the kernel by other means than reading files. Everything
+ * returns 0 or -errno. write() runs in a child process.
+ */
+struct sriov_os {
+	int (*write)(struct sriov *s, const char *path, const char *text);
+	/* Configuration of VFs 0 to nr - 1 by their PF's network device. */
+	int (*conf_get)(struct sriov *s, const char *netdev, struct sriov_conf *conf,
+			unsigned int nr);
+	int (*conf_set)(struct sriov *s, const char *netdev, unsigned int vf,
+			const struct sriov_conf *conf);
+	/* Each reason why the host needs this network device. */
+	int (*net_use)(struct sriov *s, const char *netdev, struct sriov_blockers *b);
+	int (*link_set)(struct sriov *s, const char *netdev, bool up);
+	/* -EOPNOTSUPP without devlink. mode has SRIOV_NAME_LEN. */
+	int (*eswitch)(struct sriov *s, const char *addr, char *mode);
+	int (*load_module)(struct sriov *s, const char *name);
+	/* Called before each change that outlives this process. May be NULL. */
+	void (*before_change)(struct sriov *s, const char *what);
+};
+
+extern const struct sriov_os sriov_kernel;
+
+struct sriov_held; /* an open file of a process, users.c */
+
+struct sriov {
+	char root[256], state_dir[256];
+	char boot_id[40];
+	unsigned int timeout_ms; /* 0: by what is written */
+	const struct sriov_os *os;
+	void *os_opaque;
+	int lock_fd; /* -1: not locked */
+	struct pci_access *names; /* NULL until the first look-up */
+	struct sriov_held *held; /* what users.c has seen last */
+	unsigned int nr_held;
+	char err[SRIOV_ERR_LEN];
+};
+
+/* Leave the sentence, return code. */
+int sriov_fail(struct sriov *s, int code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Put a beginning before the sentence that is there. */
+void sriov_fail_more(struct sriov *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* snprintf() for where being cut is fine. */
+void sriov_text(char *buf, size_t len, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Text that does not fit is appended as far as it does. */
+void sriov_text_add(char *buf, size_t len, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* A path below the root, SRIOV_PATH_LEN. */
+void sriov_path(const struct sriov *s, char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* ROOT/sys/bus/pci/devices/ADDR/file. */
+void sriov_dev_path(const struct sriov *s, char *path, const char *addr, const char *file);
+void sriov_step(struct sriov *s, const char *what);
+
+/* ---- Files: file.c ---- */
+
+/* The first line without its end; the length or -errno. Not for what blocks. */
+int sriov_file_read(const char *path, char *buf, size_t len);
+/* A number in the kernel's spelling, or -errno. */
+int sriov_file_number(const char *path, uint64_t *v);
+/* Attributes of a function. Text: "" and numbers: missing if there is none. */
+void sriov_attr_text(const struct sriov *s, const char *addr, const char *file, char *buf,
+		     size_t len);
+uint64_t sriov_attr_number(const struct sriov *s, const char *addr, const char *file,
+			   uint64_t missing);
+/* The last part of where a link points; "" and -errno if there is none. */
+int sriov_file_link(const char *path, char *buf, size_t len);
+bool sriov_file_exists(const char *path);
+bool sriov_dev_exists(const struct sriov *s, const char *addr);
+/* When a process started (proc/PID/stat, field 22), 0 if there is none. */
+uint64_t sriov_proc_start(const char *proc, pid_t pid);
+/* The kernel's spelling of an address, with or without its domain. -EINVAL. */
+int sriov_addr_parse(const char *text, char addr[SRIOV_ADDR_LEN]);
+/* The addresses behind virtfnN by index, in *addr for the caller to free(). A
+ * gap in the numbers is "". */
+int sriov_vf_addrs(const struct sriov *s, const char *pf, char (**addr)[SRIOV_ADDR_LEN]);
+void sriov_sleep_ms(unsigned int ms);
+uint64_t sriov_now_ms(void);
+
+/* ---- Records: state.c ---- */
+
+enum sriov_bind_phase {
+	SRIOV_BIND_NONE,
+	SRIOV_BIND_BINDING,
+	SRIOV_BIND_BOUND,
+	SRIOV_BIND_BACK
+};
+enum sriov_claim_phase {
+	SRIOV_PHASE_NONE,
+	SRIOV_PHASE_CLAIMING,
+	SRIOV_PHASE_CLAIMED,
+	SRIOV_PHASE_RELEASING,
+};
+
+/* A device file that was given to a user. */
+struct sriov_node {
+	char path[SRIOV_TEXT_LEN]; /* without the root; "": none */
+	uint64_t rdev;
+	uid_t uid;
+	gid_t gid;
+	unsigned int mode; /* as it was */
+};
+#define SRIOV_NODES_MAX 2
+
+/*
+ * What is known of one function beyond the kernel's own. A record without
+ * anything in it has no file. Not of this boot, or of a device that was removed
+ * since (device_ino): worth nothing.
+ */
+struct sriov_rec {
+	char addr[SRIOV_ADDR_LEN];
+	uint64_t device_ino; /* of its directory in sysfs: new with each device */
+	char owners[SRIOV_TEXT_LEN];
+
+	/* A child that writes to sysfs, while it lives. */
+	struct {
+		pid_t pid;
+		uint64_t start;
+		char path[SRIOV_TEXT_LEN], text[SRIOV_NAME_LEN];
+	} writer;
+
+	/* A PF whose VFs are being changed. */
+	struct {
+		bool active, autoprobe, link_down;
+		bool made; /* all exist and are configured: only drivers are left */
+		unsigned int from, to;
+		char driver[SRIOV_NAME_LEN];
+	} resize;
+
+	struct {
+		enum sriov_bind_phase phase;
+		char from[SRIOV_NAME_LEN], override_from[SRIOV_NAME_LEN], to[SRIOV_NAME_LEN];
+	} bind;
+
+	struct {
+		enum sriov_claim_phase phase;
+		char owner[SRIOV_NAME_LEN];
+		pid_t pid;
+		uint64_t start; /* of that process */
+		int64_t time; /* seconds since 1970 */
+		bool bound; /* this claim did the binding */
+		bool used; /* it was handed over: reset it before anybody else has it */
+		struct sriov_conf saved; /* what was before; has 0: not touched */
+		struct sriov_node node[SRIOV_NODES_MAX];
+	} claim;
+
+	int64_t reset_time; /* of our last reset, 0: none */
+};
+
+/* An empty record if there is no file or it is worth nothing. -errno if the file
+ * cannot be read; one that cannot be understood is an error too. */
+int sriov_rec_load(struct sriov *s, const char *addr, struct sriov_rec *rec);
+/* All or nothing, on disk when it returns. An empty record removes its file. */
+int sriov_rec_save(struct sriov *s, struct sriov_rec *rec);
+/* Remove the file whatever it says. */
+int sriov_rec_drop(struct sriov *s, const char *addr);
+/* The addresses that have a file, sorted; the number, *addr is to be freed. */
+int sriov_rec_list(struct sriov *s, char (**addr)[SRIOV_ADDR_LEN]);
+bool sriov_rec_is_empty(const struct sriov_rec *rec);
+bool sriov_rec_writer_alive(const struct sriov_rec *rec);
+/* -EBUSY with its sentence if a child of anybody is still writing. */
+int sriov_rec_check_writer(struct sriov *s, const struct sriov_rec *rec);
+enum sriov_claim_state sriov_rec_claim_state(const struct sriov *s, const struct sriov_rec *rec);
+/* Finish or restore what dead processes left. Under the lock. */
+int sriov_recover(struct sriov *s);
+
+/* ---- Blocking reads and writes: guard.c ---- */
+
+/* Write text to a file of sysfs; the record says so while it lasts. -ETIMEDOUT
+ * if it is still in the kernel, and then nothing else must touch rec's device. */
+int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, const char *text);
+/* Read files that wait for the device's lock. res[i] is a length or -errno,
+ * -ETIMEDOUT for the ones that do not answer. buf[i] has SRIOV_NAME_LEN. */
+void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
+		      char (*buf)[SRIOV_NAME_LEN], int *res);
+
+/* ---- Parts of changes, without the checks of the public functions ---- */
+
+int sriov_resize_recover(struct sriov *s, struct sriov_rec *rec);
+/* 0: it has that driver already, 1: it was given. The record is saved. */
+int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, unsigned int flags);
+/* The same without a memory of what was there: for VFs that are new. */
+int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver);
+/* The driver a function has, "" if none; SRIOV_NAME_LEN. */
+void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);
+/* Until udev has nothing to do any more; a bound on that is no failure. */
+void sriov_wait_udev(const struct sriov *s);
+int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec);
+int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags);
+/* -EBUSY and all of them in one sentence, leaving out those of kinds (bits). What
+ * processes have open is what was seen since sriov_users_forget(). */
+int sriov_check_free(struct sriov *s, const struct sriov_func *f, unsigned int but_kinds,
+		     const char *what);
+
+/* Sentences for sriov_blockers(). -ENOMEM. */
+int sriov_blocker_add(struct sriov_blockers *b, enum sriov_blocker_kind kind, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+int sriov_block_users(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b);
+int sriov_block_disks(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b);
+/* Look again at what processes have open. */
+void sriov_users_forget(struct sriov *s);
+/* "process 12 (qemu-system-x86), VM vm1": text has SRIOV_TEXT_LEN. */
+void sriov_process_text(const struct sriov *s, pid_t pid, char *text);
+
+bool sriov_driver_is_vfio(const char *driver);
+/* The files of VFIO for a function: group, and cdev or "". SRIOV_TEXT_LEN each,
+ * without the root. */
+void sriov_vfio_nodes(const struct sriov *s, const char *addr, int group, char *group_node,
+		      char *cdev_node);
+/* Fields that count in want and are not the same in have; MSI-X is never told. */
+unsigned int sriov_conf_differs(const struct sriov_conf *want, const struct sriov_conf *have);
+/* Set and read back, without MSI-X. */
+int sriov_conf_write(struct sriov *s, const char *netdev, unsigned int vf,
+		     const struct sriov_conf *want);
+/* As the PF's driver tells; has is 0 if it tells nothing of this VF. */
+int sriov_conf_read(struct sriov *s, const char *netdev, unsigned int vf, struct sriov_conf *conf);
+/* The PF's network device, "" if none. IFNAMSIZ. */
+void sriov_netdev(const struct sriov *s, const char *addr, char *netdev);
+
+#endif

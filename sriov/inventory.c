@@ -1,0 +1,315 @@
+/*
+ * The inventory: which functions there are, in order, and what a user's word for
+ * one of them means. Called by programs. Takes no lock, and looks at no file
+ * that waits for a change that is under way.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "sriov/inventory.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base.h"
+#include "sriov/internal.h"
+
+/* ---- Facts that need rtnetlink or devlink ---- */
+
+static void pf_confs(struct sriov *s, struct sriov_func *pf, struct sriov_func *vfs,
+		     unsigned int nr)
+{
+	unsigned int max = 0;
+	struct sriov_conf *conf;
+
+	for (unsigned int i = 0; i < nr; i++)
+		max = (unsigned int)max_u64(max, (uint64_t)vfs[i].vf_index + 1);
+	if (s->os->eswitch(s, pf->addr, pf->eswitch) < 0)
+		pf->eswitch[0] = '\0';
+	if (!*pf->netdev || !max)
+		return;
+	conf = calloc(max, sizeof(*conf));
+	/* A driver without configuration of VFs is no error: they have none. */
+	if (conf && !s->os->conf_get(s, pf->netdev, conf, max)) {
+		for (unsigned int i = 0; i < nr; i++)
+			vfs[i].conf = conf[vfs[i].vf_index];
+	}
+	free(conf);
+}
+
+/*
+ * A representor is a port of the PF's switch that is called pf0vf3, c1pf0vf3 or
+ * just 3, and is no VF itself. Linux, Documentation/networking/switchdev.rst,
+ * "Switch ID" and "Port Netdev Naming".
+ */
+static int port_vf(const char *port)
+{
+	const char *vf = strstr(port, "vf");
+	const char *digits = vf && strncmp(port, "pf", 2) != 0 && *port != 'c' ? NULL : vf;
+	char *end;
+	long v;
+
+	digits = vf ? (digits ? vf + 2 : NULL) : port;
+	if (!digits || !isdigit((unsigned char)*digits))
+		return -1;
+	v = strtol(digits, &end, 10);
+	return *end ? -1 : (int)v;
+}
+
+static void find_representors(struct sriov *s, struct sriov_func *pf, struct sriov_func *vfs,
+			      unsigned int nr)
+{
+	char path[SRIOV_PATH_LEN], file[SRIOV_PATH_LEN + 300], text[SRIOV_NAME_LEN];
+	struct dirent *e;
+	DIR *dir;
+	int vf;
+
+	if (!*pf->switch_id)
+		return;
+	sriov_path(s, path, "/sys/class/net");
+	dir = opendir(path);
+	while (dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || !strcmp(e->d_name, pf->netdev))
+			continue;
+		sriov_text(file, sizeof(file), "%s/%s/phys_switch_id", path, e->d_name);
+		if (sriov_file_read(file, text, sizeof(text)) <= 0 ||
+		    strcmp(text, pf->switch_id) != 0)
+			continue;
+		sriov_text(file, sizeof(file), "%s/%s/phys_port_name", path, e->d_name);
+		vf = sriov_file_read(file, text, sizeof(text)) > 0 ? port_vf(text) : -1;
+		for (unsigned int i = 0; i < nr && vf >= 0; i++) {
+			if (vfs[i].vf_index == vf)
+				sriov_text(vfs[i].representor, IFNAMSIZ, "%s", e->d_name);
+		}
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* ---- The list ---- */
+
+struct addrs {
+	char (*addr)[SRIOV_ADDR_LEN];
+	unsigned int nr;
+};
+
+/* Domains of more than four digits come last; otherwise text order is bus order. */
+static int by_addr(const void *a, const void *b)
+{
+	size_t a_len = strlen(a), b_len = strlen(b);
+
+	return a_len != b_len ? (a_len > b_len) - (a_len < b_len) : strcmp(a, b);
+}
+
+static int add_addr(struct addrs *list, const char *addr)
+{
+	char(*grown)[SRIOV_ADDR_LEN];
+
+	grown = reallocarray(list->addr, list->nr + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	list->addr = grown;
+	sriov_text(grown[list->nr++], SRIOV_ADDR_LEN, "%s", addr);
+	return 0;
+}
+
+static int all_addrs(struct sriov *s, struct addrs *list)
+{
+	char path[SRIOV_PATH_LEN], addr[SRIOV_ADDR_LEN];
+	struct dirent *e;
+	int res = 0;
+	DIR *dir;
+
+	sriov_path(s, path, "/sys/bus/pci/devices");
+	dir = opendir(path);
+	if (!dir)
+		return sriov_fail(s, -errno, "%s: %s", path, strerror(errno));
+	while (!res && (e = readdir(dir))) {
+		if (!sriov_addr_parse(e->d_name, addr))
+			res = add_addr(list, addr);
+	}
+	closedir(dir);
+	if (list->nr)
+		qsort(list->addr, list->nr, sizeof(*list->addr), by_addr);
+	return res < 0 ? sriov_fail(s, res, "out of memory") : 0;
+}
+
+static void add_func(struct sriov *s, struct sriov_list *list, const char *addr)
+{
+	struct sriov_func *grown = reallocarray(list->func, list->nr + 1, sizeof(*grown));
+
+	if (!grown)
+		return;
+	list->func = grown;
+	/* One that vanished meanwhile is not there any more: no error. */
+	if (!sriov_func_facts(s, addr, &list->func[list->nr]))
+		list->nr++;
+	s->err[0] = '\0';
+}
+
+/* A PF, and behind it its VFs. */
+static void add_pf(struct sriov *s, struct sriov_list *list, const char *addr, unsigned int flags)
+{
+	unsigned int first = list->nr;
+	char(*vf)[SRIOV_ADDR_LEN];
+	struct sriov_func *pf;
+	int nr;
+
+	add_func(s, list, addr);
+	if (list->nr == first)
+		return;
+	pf = &list->func[first];
+	nr = sriov_vf_addrs(s, addr, &vf);
+	for (int i = 0; i < nr; i++) {
+		if (*vf[i])
+			add_func(s, list, vf[i]);
+	}
+	if (nr >= 0)
+		free(vf);
+	pf->nr_vfs = list->nr - first - 1;
+	if (flags & SRIOV_LIST_CONF) {
+		pf_confs(s, pf, pf + 1, pf->nr_vfs);
+		find_representors(s, pf, pf + 1, pf->nr_vfs);
+	}
+}
+
+static bool has_file(struct sriov *s, const char *addr, const char *file)
+{
+	char path[SRIOV_PATH_LEN];
+
+	sriov_dev_path(s, path, addr, file);
+	return sriov_file_exists(path);
+}
+
+int sriov_list(struct sriov *s, unsigned int flags, struct sriov_list **out)
+{
+	struct sriov_list *list = calloc(1, sizeof(*list));
+	struct addrs addrs = { NULL };
+	int res;
+
+	if (!list)
+		return sriov_fail(s, -ENOMEM, "out of memory");
+	res = all_addrs(s, &addrs);
+	if (res < 0)
+		goto err_free;
+	for (unsigned int i = 0; i < addrs.nr; i++) {
+		if (has_file(s, addrs.addr[i], "physfn"))
+			continue;
+		if (has_file(s, addrs.addr[i], "sriov_totalvfs"))
+			add_pf(s, list, addrs.addr[i], flags);
+		else if (flags & SRIOV_LIST_ALL)
+			add_func(s, list, addrs.addr[i]);
+	}
+	if (list->nr)
+		sriov_func_overrides(s, list->func, list->nr);
+	for (unsigned int i = 0; i < list->nr && flags & SRIOV_LIST_NAMES; i++)
+		sriov_func_names(s, &list->func[i]);
+	free(addrs.addr);
+	*out = list;
+	return 0;
+
+err_free:
+	free(addrs.addr);
+	sriov_list_free(list);
+	return res;
+}
+
+void sriov_list_free(struct sriov_list *list)
+{
+	if (!list)
+		return;
+	free(list->func);
+	free(list);
+}
+
+int sriov_func_read(struct sriov *s, const char *addr, unsigned int flags, struct sriov_func *f)
+{
+	struct sriov_func pf;
+	int res;
+
+	res = sriov_func_facts(s, addr, f);
+	if (res < 0)
+		return res;
+	sriov_func_overrides(s, f, 1);
+	if (flags & SRIOV_LIST_NAMES)
+		sriov_func_names(s, f);
+	if (!(flags & SRIOV_LIST_CONF))
+		return 0;
+	if (f->is_pf) {
+		pf_confs(s, f, NULL, 0);
+	} else if (f->is_vf && f->vf_index >= 0 && !sriov_func_facts(s, f->pf, &pf)) {
+		pf_confs(s, &pf, f, 1);
+		find_representors(s, &pf, f, 1);
+	}
+	return 0;
+}
+
+/* ---- What a user wrote ---- */
+
+/* The function behind a network device; netdevsim and others have none. */
+static int resolve_netdev(struct sriov *s, const char *name, char addr[SRIOV_ADDR_LEN])
+{
+	char path[SRIOV_PATH_LEN], link[SRIOV_NAME_LEN];
+
+	if (strchr(name, '/') || *name == '.' || strlen(name) >= IFNAMSIZ)
+		return -EINVAL;
+	sriov_path(s, path, "/sys/class/net/%s", name);
+	if (!*name || !sriov_file_exists(path))
+		return sriov_fail(s, -ENODEV,
+				  "'%s': expected the address of a PCI function such as "
+				  "0000:3b:00.0, a network device, or PF/INDEX",
+				  name);
+	sriov_path(s, path, "/sys/class/net/%s/device", name);
+	if (sriov_file_link(path, link, sizeof(link)) < 0 || sriov_addr_parse(link, addr) < 0)
+		return sriov_fail(s, -ENODEV, "%s: the network device has no PCI function", name);
+	return 0;
+}
+
+static int resolve_plain(struct sriov *s, const char *text, char addr[SRIOV_ADDR_LEN])
+{
+	int res;
+
+	if (!sriov_addr_parse(text, addr))
+		return sriov_dev_exists(s, addr)
+			       ? 0
+			       : sriov_fail(s, -ENODEV, "%s: no such PCI function", addr);
+	res = resolve_netdev(s, text, addr);
+	if (res == -EINVAL)
+		return sriov_fail(s, res,
+				  "'%.80s': expected the address of a PCI function such as "
+				  "0000:3b:00.0, a network device, or PF/INDEX",
+				  text);
+	return res;
+}
+
+int sriov_resolve(struct sriov *s, const char *text, char addr[SRIOV_ADDR_LEN])
+{
+	const char *slash = strchr(text, '/');
+	char(*vf)[SRIOV_ADDR_LEN];
+	char pf[SRIOV_ADDR_LEN + IFNAMSIZ], *end;
+	unsigned long index;
+	int res, nr;
+
+	if (!slash || (size_t)(slash - text) >= sizeof(pf) || !isdigit((unsigned char)slash[1]))
+		return resolve_plain(s, text, addr);
+	index = strtoul(slash + 1, &end, 10);
+	if (*end)
+		return resolve_plain(s, text, addr);
+	sriov_text(pf, sizeof(pf), "%.*s", (int)(slash - text), text);
+	res = resolve_plain(s, pf, addr);
+	if (res < 0)
+		return res;
+	nr = sriov_vf_addrs(s, addr, &vf);
+	if (nr < 0)
+		return sriov_fail(s, nr, "%s: %s", addr, strerror(-nr));
+	if (index >= (unsigned long)nr || !*vf[index])
+		res = sriov_fail(s, -ENODEV, "%s: %s has no VF %lu%s", text, addr, index,
+				 nr ? "" : ", it has none at all");
+	else
+		sriov_text(addr, SRIOV_ADDR_LEN, "%s", vf[index]);
+	free(vf);
+	return res;
+}

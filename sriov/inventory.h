@@ -1,0 +1,18 @@
+/*
+ * Between the files that make the inventory.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_SRIOV_INVENTORY_H
+#define RINGBOLT_SRIOV_INVENTORY_H
+
+#include "sriov/sriov.h"
+
+/* All but overrides, names and what rtnetlink and devlink know. -ENODEV. */
+int sriov_func_facts(struct sriov *s, const char *addr, struct sriov_func *f);
+/* The driver overrides of all of them, each with a bound. */
+void sriov_func_overrides(struct sriov *s, struct sriov_func *f, unsigned int nr);
+/* Vendor and device by libpci's table, as numbers if they are not in it. */
+void sriov_func_names(struct sriov *s, struct sriov_func *f);
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * This kernel's side of struct sriov_os that needs no netlink: files of sysfs
+ * and modules. The rest of the table is netlink.c's and netuse.c's. Tests put a
+ * kernel of their own in its place.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base.h"
+#include "sriov/internal.h"
+#include "sriov/netlink.h"
+
+#define MODULE_MS 30000
+
+extern char **environ;
+
+/* In a child. No O_CREAT: a device that vanished must not become a file. */
+static int kernel_write(struct sriov *s, const char *path, const char *text)
+{
+	size_t len = strlen(text);
+	int fd, res = 0;
+	ssize_t n;
+
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, len);
+	if (n < 0)
+		res = -errno;
+	else if ((size_t)n != len)
+		res = -EIO;
+	if (close(fd) < 0 && !res)
+		res = -errno;
+	return res;
+}
+
+static int kernel_load_module(struct sriov *s, const char *name)
+{
+	char *argv[] = { "modprobe", "-q", "--", (char *)name, NULL };
+	uint64_t end = sriov_now_ms() + MODULE_MS;
+	int status, res;
+	pid_t pid;
+
+	res = posix_spawnp(&pid, "modprobe", NULL, NULL, argv, environ);
+	if (res)
+		return -res;
+	while (!(res = waitpid(pid, &status, WNOHANG)) && sriov_now_ms() < end)
+		sriov_sleep_ms(5);
+	if (!res) {
+		kill(pid, SIGKILL);
+		return -ETIMEDOUT;
+	}
+	return res == pid && WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ENOENT;
+}
+
+const struct sriov_os sriov_kernel = {
+	.write = kernel_write,
+	.conf_get = sriov_nl_conf_get,
+	.conf_set = sriov_nl_conf_set,
+	.net_use = sriov_nl_net_use,
+	.link_set = sriov_nl_link_set,
+	.eswitch = sriov_nl_eswitch,
+	.load_module = kernel_load_module,
+};

@@ -1,0 +1,22 @@
+/*
+ * This kernel's netlink, as struct sriov_os wants it.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_SRIOV_NETLINK_H
+#define RINGBOLT_SRIOV_NETLINK_H
+
+#include "sriov/sriov.h"
+
+int sriov_nl_conf_get(struct sriov *s, const char *netdev, struct sriov_conf *conf,
+		      unsigned int nr);
+int sriov_nl_conf_set(struct sriov *s, const char *netdev, unsigned int vf,
+		      const struct sriov_conf *conf);
+int sriov_nl_link_set(struct sriov *s, const char *netdev, bool up);
+int sriov_nl_eswitch(struct sriov *s, const char *addr, char *mode);
+int sriov_nl_net_use(struct sriov *s, const char *netdev, struct sriov_blockers *b);
+
+/* -errno for an error of libnl, which has numbers of its own. */
+int sriov_nl_errno(int nl_error);
+
+#endif
