@@ -41,7 +41,7 @@ static bool look_chain(struct virtq *vq, struct virtq_burst *b)
 	if (!virtq_burst_has_room(b))
 		return false;
 	virtq_burst_chain_begin(vq, b, &c);
-	if (!virtq_packed_walk(vq, &c, &at) || virtq_chain_is_stalled(&c))
+	if (!virtq_packed_walk(vq, &c, &at) || !virtq_chain_end(vq, &c))
 		return false;
 	if (unlikely(at.id >= vq->conf.size)) {
 		virtq_break(vq, "a descriptor id outside of the ring");

@@ -36,7 +36,7 @@ static bool look_one(struct virtq *vq, struct virtq_burst *b, uint16_t head)
 		return false;
 	virtq_burst_chain_begin(vq, b, &c);
 	virtq_split_walk(vq, &c, head);
-	if (virtq_chain_is_stalled(&c))
+	if (!virtq_chain_end(vq, &c))
 		return false;
 	virtq_burst_add_chain(b, &c, head, 1);
 	return true;

@@ -48,6 +48,17 @@ static inline bool virtq_chain_is_stalled(const struct virtq_chain *c)
 	return unlikely(c->error == VIRTQ_CHAIN_STALLED);
 }
 
+/* After the walk: false if the chain cannot be popped yet. */
+static inline bool virtq_chain_end(struct virtq *vq, const struct virtq_chain *c)
+{
+	if (likely(!vq->tlb))
+		return true;
+	if (virtq_chain_is_stalled(c))
+		return false;
+	virtq_tlb_walked(vq);
+	return true;
+}
+
 /* An empty chain, to be filled by virtq_chain_add(). */
 void virtq_chain_begin(struct virtq *vq, struct virtq_chain *c);
 /* One buffer: checked, translated, appended; or c->error is set. */

@@ -113,7 +113,7 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 		return 0;
 
 	virtq_chain_begin(vq, c);
-	if (!virtq_packed_walk(vq, c, &at) || virtq_chain_is_stalled(c))
+	if (!virtq_packed_walk(vq, c, &at) || !virtq_chain_end(vq, c))
 		return 0;
 	prefetch_ahead(vq, vq->avail_idx, at.nr_desc);
 	if (!virtq_chain_take(vq, c, at.id, at.nr_desc))

@@ -156,7 +156,7 @@ int virtq_split_pop(struct virtq *vq, struct virtq_chain *c)
 	vq->avail_idx++;
 	virtq_chain_begin(vq, c);
 	virtq_split_walk(vq, c, head);
-	if (virtq_chain_is_stalled(c)) {
+	if (!virtq_chain_end(vq, c)) {
 		virtq_rewind(vq, &head, 1);
 		return 0;
 	}

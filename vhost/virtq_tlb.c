@@ -18,7 +18,10 @@ static void retry_run(struct loop_work *w)
 
 	virtq_lock(tlb->vq);
 	tlb->stalled = false;
-	tlb->refused = tlb->retry_refused;
+	if (tlb->retry_refused && tlb->nr_refused < VIRTQ_TLB_REFUSED_MAX) {
+		tlb->refused[tlb->nr_refused].addr = tlb->miss_addr.v;
+		tlb->refused[tlb->nr_refused++].perm = tlb->miss_perm;
+	}
 	virtq_unlock(tlb->vq);
 	/* Pairs with the acquire in virtq_tlb_retry(). */
 	store_release(&tlb->retrying, false);
@@ -94,20 +97,23 @@ void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t pe
 	return p;
 }
 
+static bool is_refused(const struct virtq_tlb *tlb, uint64_t addr, uint32_t perm)
+{
+	for (unsigned int i = 0; i < tlb->nr_refused; i++)
+		if (tlb->refused[i].addr == addr && tlb->refused[i].perm == perm)
+			return true;
+	return tlb->nr_refused == VIRTQ_TLB_REFUSED_MAX;
+}
+
 bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm)
 {
 	struct virtq_tlb *tlb = vq->tlb;
 
-	if (tlb->refused && tlb->miss_addr.v == addr && tlb->miss_perm == perm) {
-		tlb->refused = false;
-		log_limited(LOG_LEVEL_WARNING, "%s: no access to I/O address 0x%llx", vq->name,
-			    (unsigned long long)addr);
+	if (is_refused(tlb, addr, perm))
 		return false;
-	}
 	if (tlb->stalled)
 		return true;
 	tlb->stalled = true;
-	tlb->refused = false;
 	tlb->miss_addr = iova(addr);
 	tlb->miss_perm = perm;
 	counter_add(&tlb->nr_misses, 1);

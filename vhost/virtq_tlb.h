@@ -32,13 +32,22 @@ struct virtq_tlb_use {
 	} piece[VIRTQ_TLB_PIECES];
 };
 
+/* A chain with more of them is given up without asking further. */
+#define VIRTQ_TLB_REFUSED_MAX 4
+
 struct virtq_tlb {
 	/* The loop's. */
 	struct iotlb_cache cache;
 	struct virtq_tlb_use building; /* of the chain being popped */
 	struct virtq_tlb_use *use; /* by chain id; conf.size of them */
 	bool stalled; /* nothing is popped */
-	bool refused; /* the next miss is not asked again: the front-end said no */
+	/* What the front-end has refused of the chain to be popped next: not asked
+	 * again. */
+	unsigned int nr_refused;
+	struct {
+		uint64_t addr;
+		uint32_t perm;
+	} refused[VIRTQ_TLB_REFUSED_MAX];
 	/* Written by the loop before it posts work, read by the control thread. */
 	iova_t miss_addr;
 	uint32_t miss_perm;
@@ -68,7 +77,12 @@ void virtq_tlb_retry(struct virtq *vq, bool refused);
 void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm);
 /* addr is not known: stall. False if the front-end has refused it. */
 bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm);
-/* The chain being popped has this id now. */
+/* All addresses of the chain being popped are known or refused. */
+static inline void virtq_tlb_walked(struct virtq *vq)
+{
+	vq->tlb->nr_refused = 0;
+}
+/* It has this id now. */
 void virtq_tlb_take(struct virtq *vq, uint16_t id);
 /* Forget what is cached of [addr, addr + len). */
 void virtq_tlb_drop(struct virtq *vq, iova_t addr, uint64_t len);

@@ -126,13 +126,20 @@ void drv_set_base(struct drv_ring *r, uint32_t base)
 	drv_notify(r, false);
 }
 
+/* Behind a virtual IOMMU the front-end does not translate the ring's areas. */
+static uint64_t ring_addr(const struct drv_ring *r, uint64_t gpa)
+{
+	return fe_has(r->fe, VIRTIO_F_ACCESS_PLATFORM) ? fe_dev_addr(r->fe, gpa)
+						       : fe_uva(r->fe, gpa);
+}
+
 int drv_start(struct drv_ring *r)
 {
 	struct fe_vring_addr addr = {
 		.index = r->index,
-		.desc_uva = fe_uva(r->fe, r->desc_gpa),
-		.avail_uva = fe_uva(r->fe, r->driver_gpa),
-		.used_uva = fe_uva(r->fe, r->device_gpa),
+		.desc_uva = ring_addr(r, r->desc_gpa),
+		.avail_uva = ring_addr(r, r->driver_gpa),
+		.used_uva = ring_addr(r, r->device_gpa),
 	};
 	int err;
 
@@ -178,7 +185,7 @@ static uint64_t fill_table(struct drv_ring *r, uint16_t table, const struct drv_
 		flags = i >= nr_out ? VIRTQ_DESC_F_WRITE : 0;
 		if (r->packed) {
 			((struct pvirtq_desc *)mem)[i] = (struct pvirtq_desc){
-				.addr = cpu_to_le64(bufs[i].gpa),
+				.addr = cpu_to_le64(fe_dev_addr(r->fe, bufs[i].gpa)),
 				.len = cpu_to_le32(bufs[i].len),
 				.flags = cpu_to_le16(flags),
 			};
@@ -187,7 +194,7 @@ static uint64_t fill_table(struct drv_ring *r, uint16_t table, const struct drv_
 		if (i + 1 < nr)
 			flags |= VIRTQ_DESC_F_NEXT;
 		((struct virtq_desc *)mem)[i] = (struct virtq_desc){
-			.addr = cpu_to_le64(bufs[i].gpa),
+			.addr = cpu_to_le64(fe_dev_addr(r->fe, bufs[i].gpa)),
 			.len = cpu_to_le32(bufs[i].len),
 			.flags = cpu_to_le16(flags),
 			.next = cpu_to_le16(i + 1 < nr ? (uint16_t)(i + 1) : 0),

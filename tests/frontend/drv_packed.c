@@ -43,7 +43,7 @@ static uint16_t packed_put(struct drv_ring *r, const struct drv_buf *bufs, unsig
 		if (i + 1 < nr)
 			flags |= VIRTQ_DESC_F_NEXT;
 		flags |= drv_packed_avail_flags(r->avail_wrap);
-		d->addr = cpu_to_le64(bufs[i].gpa);
+		d->addr = cpu_to_le64(fe_dev_addr(r->fe, bufs[i].gpa));
 		d->len = cpu_to_le32(bufs[i].len);
 		d->id = cpu_to_le16(id);
 		if (r->batch_open) {

@@ -29,7 +29,8 @@ static uint16_t split_put(struct drv_ring *r, const struct drv_buf *bufs, unsign
 		if (i + 1 < nr)
 			flags |= VIRTQ_DESC_F_NEXT;
 		r->link[pos] = i + 1 < nr ? drv_free_peek(r) : 0;
-		drv_raw_desc(r, pos, bufs[i].gpa, bufs[i].len, flags, r->link[pos]);
+		drv_raw_desc(r, pos, fe_dev_addr(r->fe, bufs[i].gpa), bufs[i].len, flags,
+			     r->link[pos]);
 	}
 	r->chain[head].nr_desc = (uint16_t)nr;
 	drv_raw_avail(r, r->avail_idx++, head);

@@ -219,7 +219,12 @@ static int recv_on(struct fe *fe, int sock, struct fe_msg *msg, int timeout_ms)
 
 int fe_recv(struct fe *fe, struct fe_msg *msg)
 {
-	return recv_on(fe, fe->sock, msg, fe->timeout_ms);
+	int err;
+
+	fe->receiving = true;
+	err = recv_on(fe, fe->sock, msg, fe->timeout_ms);
+	fe->receiving = false;
+	return err;
 }
 
 void fe_msg_close_fds(struct fe_msg *msg)
@@ -438,22 +443,31 @@ int fe_set_config(struct fe *fe, uint32_t offset, const void *buf, uint32_t len,
 	return fe_request(fe, FE_SET_CONFIG, payload, sizeof(h) + len, NULL, 0);
 }
 
+int fe_backend_take(struct fe *fe, struct fe_msg *msg, int timeout_ms)
+{
+	return fe->backend_sock < 0 ? -ENOTCONN : recv_on(fe, fe->backend_sock, msg, timeout_ms);
+}
+
+int fe_backend_reply(struct fe *fe, const struct fe_msg *msg, uint64_t value)
+{
+	const struct {
+		struct fe_hdr hdr;
+		uint64_t value;
+	} __attribute__((packed)) ack = {
+		.hdr.request = msg->hdr.request,
+		.hdr.flags = FE_VERSION | FE_FLAG_REPLY,
+		.hdr.size = sizeof(value),
+		.value = value,
+	};
+
+	return send_on(fe->backend_sock, &ack, sizeof(ack), NULL, 0);
+}
+
 int fe_backend_recv(struct fe *fe, struct fe_msg *msg, int timeout_ms)
 {
-	struct {
-		struct fe_hdr hdr;
-		uint64_t ok;
-	} __attribute__((packed)) ack;
-	int err;
+	int err = fe_backend_take(fe, msg, timeout_ms);
 
-	if (fe->backend_sock < 0)
-		return -ENOTCONN;
-	err = recv_on(fe, fe->backend_sock, msg, timeout_ms);
 	if (err || !(msg->hdr.flags & FE_FLAG_NEED_REPLY))
 		return err;
-	ack.hdr.request = msg->hdr.request;
-	ack.hdr.flags = FE_VERSION | FE_FLAG_REPLY;
-	ack.hdr.size = sizeof(ack.ok);
-	ack.ok = 0;
-	return send_on(fe->backend_sock, &ack, sizeof(ack), NULL, 0);
+	return fe_backend_reply(fe, msg, 0);
 }

@@ -27,11 +27,14 @@
 #include <stdint.h>
 
 #include "tests/frontend/fe_spec.h"
+#include "vhost/virtq_spec.h"
 
 #define FE_PAYLOAD_MAX 4096
 #define FE_FDS_MAX 253 /* SCM_MAX_FD of the kernel */
 #define FE_REGIONS_MAX 512
 #define FE_TIMEOUT_MS 10000
+/* Behind a virtual IOMMU, I/O virtual addresses are guest-physical plus this. */
+#define FE_IOVA_BASE 0x700000000000ull
 
 struct fe_msg {
 	struct fe_hdr hdr;
@@ -57,9 +60,15 @@ struct fe {
 	uint64_t proto_offered, proto;
 	struct fe_region region[FE_REGIONS_MAX];
 	uint64_t gpa_next; /* where the next region goes by itself */
+	/* The virtual IOMMU: what the device may do at a guest address (1 read,
+	 * 2 write; 0: not mapped). NULL: everything. */
+	uint32_t (*iommu_perm)(void *opaque, uint64_t gpa);
+	void *iommu_opaque;
+	uint64_t nr_misses; /* answered */
 	/* Called about every millisecond while waiting; NULL without. */
 	void (*pump)(void *opaque);
 	void *pump_opaque;
+	bool receiving; /* an answer is awaited: no request can be sent now */
 };
 
 /* Zero, no connection, no memory. */
@@ -125,6 +134,26 @@ int fe_set_config(struct fe *fe, uint32_t offset, const void *buf, uint32_t len,
 
 /* The next message on the back-end channel, acknowledged if it wants that. */
 int fe_backend_recv(struct fe *fe, struct fe_msg *msg, int timeout_ms);
+
+/* The same without acknowledging it, and an acknowledgement. */
+int fe_backend_take(struct fe *fe, struct fe_msg *msg, int timeout_ms);
+int fe_backend_reply(struct fe *fe, const struct fe_msg *msg, uint64_t value);
+
+/* --- a virtual IOMMU, if ACCESS_PLATFORM was negotiated --------------------- */
+
+/* What rings and descriptors have for a guest address. */
+static inline uint64_t fe_dev_addr(const struct fe *fe, uint64_t gpa)
+{
+	return fe_has(fe, VIRTIO_F_ACCESS_PLATFORM) ? gpa + FE_IOVA_BASE : gpa;
+}
+/* One message; uva is only read of an update. */
+int fe_iotlb(struct fe *fe, uint8_t type, uint64_t iova, uint64_t size, uint64_t uva, uint8_t perm);
+/* Tell of [gpa, gpa + len), which lies in one region, and take it back. */
+int fe_iommu_map(struct fe *fe, uint64_t gpa, uint64_t len, uint8_t perm);
+int fe_iommu_unmap(struct fe *fe, uint64_t gpa, uint64_t len);
+/* Answer one miss of the back-end, if there is one within timeout_ms: with an
+ * update of its page, or by refusing. 1, 0 if there was none, -errno. */
+int fe_iommu_answer(struct fe *fe, int timeout_ms);
 
 /* --- guest memory --------------------------------------------------------- */
 

@@ -73,6 +73,19 @@ enum fe_backend_req {
 #define FE_F_LOG_ALL 26
 
 /* "Protocol features". */
+/* "An IOTLB message" */
+struct fe_iotlb_msg {
+	uint64_t iova, size, uva;
+	uint8_t perm, type;
+	uint8_t padding[6];
+};
+enum fe_iotlb_type {
+	FE_IOTLB_MISS = 1,
+	FE_IOTLB_UPDATE,
+	FE_IOTLB_INVALIDATE,
+	FE_IOTLB_ACCESS_FAIL,
+};
+
 enum fe_proto {
 	FE_PROTO_MQ = 0,
 	FE_PROTO_LOG_SHMFD = 1,

@@ -18,7 +18,7 @@
 static uint64_t features(struct vu_dev *dev)
 {
 	return 1ull << VIRTIO_F_RING_INDIRECT_DESC | 1ull << VIRTIO_F_RING_EVENT_IDX |
-	       1ull << VIRTIO_F_RING_PACKED;
+	       1ull << VIRTIO_F_RING_PACKED | 1ull << VIRTIO_F_ACCESS_PLATFORM;
 }
 
 static void get_config(struct vu_dev *dev, void *buf, uint32_t off, uint32_t len)

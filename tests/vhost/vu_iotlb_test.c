@@ -1,0 +1,469 @@
+/*
+ * Devices behind a virtual IOMMU: translation, misses, invalidations, and what a
+ * front-end can get wrong about them. Every case has the witness beside it,
+ * which must go on.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/vhost/vukit.h"
+
+#define IOMMU (1ull << VIRTIO_F_ACCESS_PLATFORM)
+#define PACKED (1ull << VIRTIO_F_RING_PACKED)
+#define INDIRECT (1ull << VIRTIO_F_RING_INDIRECT_DESC)
+#define READ 1
+#define WRITE 2
+#define RW 3
+
+/* A front-end with an IOMMU that answers, unless told not to. */
+struct guest {
+	struct kit *kit;
+	bool silent, answering;
+	uint64_t refused, read_only; /* pages; 0: none */
+};
+
+static struct guest guest;
+
+static uint32_t perm_of(void *opaque, uint64_t gpa)
+{
+	if (gpa == guest.refused)
+		return 0;
+	return gpa == guest.read_only ? READ : RW;
+}
+
+static void pump(void *opaque)
+{
+	struct kit_dev *kd = &guest.kit->victim;
+
+	kit_pump(guest.kit);
+	/* As QEMU, which waits for its requests to be answered first; and answering
+	 * waits for acknowledgements, which pumps. */
+	if (guest.silent || guest.answering || kd->fe.receiving || kd->fe.backend_sock < 0)
+		return;
+	guest.answering = true;
+	assert_true(fe_iommu_answer(&kd->fe, 0) >= 0);
+	guest.answering = false;
+}
+
+static struct kit_dev *bring_up(struct kit *kit, uint64_t features)
+{
+	struct kit_dev *kd = &kit->victim;
+
+	kd->fe.pump = pump;
+	kd->fe.iommu_perm = perm_of;
+	guest = (struct guest){ .kit = kit, .silent = guest.silent };
+	kit_bring_up(kit, kd, KIT_RUNNING, features | IOMMU);
+	assert_true(fe_has(&kd->fe, VIRTIO_F_ACCESS_PLATFORM));
+	return kd;
+}
+
+/* Until cond, answering misses. */
+#define guest_until(cond)                                                                          \
+	do {                                                                                       \
+		for (int guest_n = 0; !(cond) && guest_n < 100000; guest_n++)                      \
+			pump(NULL);                                                                \
+		assert_true(cond);                                                                 \
+	} while (0)
+
+static int setup(void **state)
+{
+	guest.silent = false;
+	return kit_setup(state);
+}
+
+static json_int_t iotlb_count(struct kit_dev *kd, const char *name)
+{
+	json_t *obj = vu_dev_status(kd->skel.dev, NULL);
+	json_int_t n = json_integer_value(json_object_get(json_object_get(obj, "iotlb"), name));
+
+	json_decref(obj);
+	return n;
+}
+
+/* --- it works ----------------------------------------------------------------------- */
+
+static void serve_many(struct kit *kit, uint64_t features)
+{
+	struct kit_dev *kd = bring_up(kit, features);
+	uint64_t misses;
+
+	kit_serve(kit, kd);
+	misses = kd->fe.nr_misses;
+	assert_true(misses >= 4);
+	/* What is known is not asked again. */
+	for (unsigned int i = 0; i < 3 * KIT_RING_SIZE; i++)
+		kit_serve(kit, kd);
+	assert_true(kd->fe.nr_misses <= misses + KIT_RING_SIZE);
+	kit_bring_down(kit, kd);
+}
+
+static void requests_are_served_through_translations(void **state)
+{
+	serve_many(*state, 0);
+	serve_many(*state, INDIRECT);
+	serve_many(*state, PACKED);
+	serve_many(*state, PACKED | INDIRECT);
+}
+
+/* One buffer whose pages are far from each other in our memory. */
+static void a_buffer_may_be_scattered(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	uint64_t a = fe_alloc(&kd->fe, kd->region, 4096, 4096), gap, b;
+	uint64_t iova = FE_IOVA_BASE + 0x123456000, *to;
+	void *cookie = NULL;
+	uint32_t len = 0;
+
+	gap = fe_alloc(&kd->fe, kd->region, 4096, 4096);
+	b = fe_alloc(&kd->fe, kd->region, 4096, 4096);
+	assert_true(a && gap && b);
+	assert_int_equal(fe_iotlb(&kd->fe, 2, iova, 4096, fe_uva(&kd->fe, a), RW), 0);
+	assert_int_equal(fe_iotlb(&kd->fe, 2, iova + 4096, 4096, fe_uva(&kd->fe, b), RW), 0);
+	memset(fe_ptr(&kd->fe, a, 4096), 1, 4096);
+	memset(fe_ptr(&kd->fe, b, 4096), 2, 4096);
+	/* 16 bytes over the border, read; written to the usual page. */
+	{
+		struct drv_buf bufs[2] = { { iova + 4096 - 8 - FE_IOVA_BASE, 16 },
+					   { kd->buf, 16 } };
+
+		assert_true(drv_add(&kd->ring, bufs, 1, 1, kd) >= 0);
+	}
+	assert_int_equal(drv_submit(&kd->ring), 0);
+	assert_int_equal(drv_wait(&kd->ring, &cookie, &len), 1);
+	assert_int_equal(len, 16);
+	to = fe_ptr(&kd->fe, kd->buf, 16);
+	assert_true(to[0] == 0x0101010101010101 && to[1] == 0x0202020202020202);
+}
+
+/* --- waiting ---------------------------------------------------------------------------- */
+
+static void a_ring_waits_for_its_own_addresses(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd;
+
+	guest.silent = true;
+	kd = bring_up(kit, 0);
+	assert_true(kit_ring_is(kd, "suspended"));
+	kit_no_answer(kit, kd);
+	guest.silent = false;
+	guest_until(kit_ring_is(kd, "started"));
+	kit_serve(kit, kd);
+}
+
+static void a_miss_holds_up_its_ring_and_nothing_else(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	void *cookie = NULL;
+	uint32_t len, base = 0;
+
+	guest_until(kit_ring_is(kd, "started"));
+	guest.silent = true;
+	kit_submit(kd);
+	kit_no_answer(kit, kd);
+	assert_int_equal(drv_reap(&kd->ring, &cookie, &len), 0);
+	/* It can be stopped all the same, before the chain. */
+	assert_int_equal(fe_get_vring_base(&kd->fe, 0, &base), 0);
+	assert_int_equal(base, 0);
+	kit_serve(kit, &kit->witness);
+	guest.silent = false;
+	drv_set_base(&kd->ring, 0);
+	assert_int_equal(drv_start(&kd->ring), 0);
+}
+
+static void a_front_end_may_leave_while_it_is_asked(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, PACKED);
+
+	guest_until(kit_ring_is(kd, "started"));
+	guest.silent = true;
+	kit_submit(kd);
+	kit_no_answer(kit, kd);
+	kit_bring_down(kit, kd);
+	kit_serve(kit, &kit->witness);
+}
+
+static void without_a_channel_nobody_is_asked(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd;
+
+	guest.silent = true;
+	kd = bring_up(kit, 0);
+	close(kd->fe.backend_sock);
+	kd->fe.backend_sock = -1;
+	kit_no_answer(kit, kd);
+	/* What the front-end says unasked does as well. */
+	assert_int_equal(fe_iommu_map(&kd->fe, kd->fe.region[kd->region].gpa, KIT_MEM, RW), 0);
+	assert_true(kit_ring_is(kd, "started"));
+	kit_serve(kit, kd);
+	assert_int_equal(kd->fe.nr_misses, 0);
+}
+
+/* --- refusal ------------------------------------------------------------------------------ */
+
+/* The next chain comes back with nothing written. */
+static void expect_refusal(struct kit_dev *kd)
+{
+	void *cookie = NULL;
+	uint32_t len = 1;
+
+	kit_submit(kd);
+	assert_int_equal(drv_wait(&kd->ring, &cookie, &len), 1);
+	assert_int_equal(len, 0);
+}
+
+static void an_address_the_front_end_refuses_is_a_malformed_chain(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+
+	guest.refused = kd->buf;
+	expect_refusal(kd);
+	expect_refusal(kd);
+	guest.refused = 0;
+	kit_serve(kit, kd);
+}
+
+static void what_is_read_only_is_not_written(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	struct fe_iotlb_msg m;
+	struct fe_msg msg;
+	uint64_t *words = fe_ptr(&kd->fe, kd->buf, 16);
+
+	guest.read_only = kd->buf;
+	guest_until(kit_ring_is(kd, "started"));
+	words[0] = 1;
+	words[1] = 2;
+	kit_submit(kd);
+	/* Read: answered. Written: answered too, but with reading only. */
+	guest_until(kd->fe.nr_misses >= 5);
+	guest.silent = true;
+	assert_int_equal(fe_backend_take(&kd->fe, &msg, kd->fe.timeout_ms), 0);
+	memcpy(&m, msg.payload, sizeof(m));
+	assert_int_equal(m.type, FE_IOTLB_ACCESS_FAIL);
+	assert_int_equal(m.iova, fe_dev_addr(&kd->fe, kd->buf + 8));
+	assert_int_equal(m.perm, WRITE);
+	assert_int_equal(words[1], 2);
+	kit_until(kit, kd->ring.used->idx.wire == 1);
+}
+
+static void wait_for_one(struct kit_dev *kd)
+{
+	void *cookie = NULL;
+	uint32_t len;
+
+	assert_int_equal(drv_wait(&kd->ring, &cookie, &len), 1);
+}
+
+/* --- invalidation ---------------------------------------------------------------------------- */
+
+static void send_unmap(struct kit_dev *kd, uint64_t gpa, uint64_t len)
+{
+	const struct fe_iotlb_msg m = {
+		.iova = fe_dev_addr(&kd->fe, gpa),
+		.size = len,
+		.type = FE_IOTLB_INVALIDATE,
+	};
+
+	assert_int_equal(fe_send(&kd->fe, FE_IOTLB_MSG, FE_VERSION | FE_FLAG_NEED_REPLY, &m,
+				 sizeof(m), NULL, 0),
+			 0);
+}
+
+static void an_invalidation_waits_for_what_uses_it_and_only_that(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	uint64_t other = fe_alloc(&kd->fe, kd->region, 4096, 4096), misses;
+	struct fe_msg reply;
+
+	kit_serve(kit, kd);
+	assert_int_equal(fe_iommu_map(&kd->fe, other, 4096, RW), 0);
+	kit_hold(kit, kd, 1);
+	assert_int_equal(fe_iommu_unmap(&kd->fe, other, 4096), 0);
+	send_unmap(kd, kd->buf, 4096);
+	kit_no_answer(kit, kd);
+	kd->hooks.hold = false;
+	assert_int_equal(fe_recv(&kd->fe, &reply), 0);
+	assert_int_equal(reply.hdr.request, FE_IOTLB_MSG);
+	/* It is asked for again. */
+	wait_for_one(kd);
+	misses = kd->fe.nr_misses;
+	kit_serve(kit, kd);
+	assert_int_equal(kd->fe.nr_misses, misses + 1);
+}
+
+static void a_ring_whose_addresses_go_stops_until_they_are_back(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, PACKED);
+
+	for (int i = 0; i < 5; i++)
+		kit_serve(kit, kd);
+	guest.silent = true;
+	assert_int_equal(fe_iommu_unmap(&kd->fe, kd->ring.desc_gpa, 4096), 0);
+	assert_true(kit_ring_is(kd, "suspended"));
+	kit_submit(kd);
+	kit_no_answer(kit, kd);
+	guest.silent = false;
+	guest_until(kit_ring_is(kd, "started"));
+	wait_for_one(kd);
+	kit_serve(kit, kd);
+}
+
+static void everything_may_be_invalidated_at_once(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, INDIRECT);
+
+	for (int i = 0; i < 20; i++) {
+		kit_serve(kit, kd);
+		assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_INVALIDATE, 0, 1ull << 63, 0, 0), 0);
+		guest_until(kit_ring_is(kd, "started"));
+	}
+	kit_serve(kit, kd);
+}
+
+static void memory_that_goes_takes_its_translations_along(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	int more = fe_mem_new(&kd->fe, KIT_MEM);
+	json_int_t before;
+	uint64_t gpa;
+
+	kit_serve(kit, kd);
+	assert_true(more >= 0);
+	assert_int_equal(fe_mem_share(&kd->fe), 0);
+	gpa = kd->fe.region[more].gpa;
+	before = iotlb_count(kd, "entries");
+	assert_int_equal(fe_iommu_map(&kd->fe, gpa, KIT_MEM, RW), 0);
+	assert_int_equal(iotlb_count(kd, "entries"), before + 1);
+	assert_int_equal(fe_mem_unshare(&kd->fe, more), 0);
+	assert_int_equal(iotlb_count(kd, "entries"), before);
+	kit_serve(kit, kd);
+}
+
+/* --- bad messages ------------------------------------------------------------------------------ */
+
+static void messages_that_make_no_sense_are_refused(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	uint64_t uva = fe_uva(&kd->fe, kd->buf);
+	const struct fe_iotlb_msg bad[] = {
+		/* Updates of nothing, that wrap, that lead outside of memory or over
+		 * its end, that permit nothing or something unknown. */
+		{ 0x1000, 0, uva, RW, FE_IOTLB_UPDATE, { 0 } },
+		{ UINT64_MAX - 4095, 8192, uva, RW, FE_IOTLB_UPDATE, { 0 } },
+		{ 0x1000, UINT64_MAX, uva, RW, FE_IOTLB_UPDATE, { 0 } },
+		{ 0x1000, 4096, 0x10, RW, FE_IOTLB_UPDATE, { 0 } },
+		{ 0x1000, KIT_MEM + 4096, uva, RW, FE_IOTLB_UPDATE, { 0 } },
+		{ 0x1000, 4096, uva, 0, FE_IOTLB_UPDATE, { 0 } },
+		{ 0x1000, 4096, uva, 4, FE_IOTLB_UPDATE, { 0 } },
+		{ 0x1000, 0, 0, 0, FE_IOTLB_INVALIDATE, { 0 } },
+		{ UINT64_MAX - 4095, 8192, 0, 0, FE_IOTLB_INVALIDATE, { 0 } },
+		/* What only the back-end sends, and nobody. */
+		{ 0x1000, 4096, uva, RW, FE_IOTLB_MISS, { 0 } },
+		{ 0x1000, 4096, uva, RW, FE_IOTLB_ACCESS_FAIL, { 0 } },
+		{ 0x1000, 4096, uva, RW, 0, { 0 } },
+		{ 0x1000, 4096, uva, RW, 200, { 0 } },
+	};
+
+	kit_serve(kit, kd);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(fe_request(&kd->fe, FE_IOTLB_MSG, &bad[i], sizeof(bad[i]), NULL,
+					    0),
+				 -EREMOTEIO);
+		kit_serve(kit, kd);
+	}
+	/* Never asked for, overlapping, invalidated though unknown: all fine. */
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_UPDATE, 0x1000, 4096, uva, READ), 0);
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_UPDATE, 0x1800, 4096, uva, RW), 0);
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_INVALIDATE, 0x9000000, 4096, 0, 0), 0);
+	kit_serve(kit, kd);
+}
+
+static void without_an_iommu_its_messages_are_refused(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_UPDATE, 0, 4096, fe_uva(&kd->fe, kd->buf), RW),
+			 -EREMOTEIO);
+	kit_serve(kit, kd);
+}
+
+static void ring_addresses_that_cannot_be_are_refused(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct fe_vring_addr addr = { .desc_uva = 8 };
+
+	kit_bring_up(kit, kd, KIT_MEMORY, IOMMU);
+	assert_int_equal(fe_vring_num(&kd->fe, 0, 64), 0);
+	assert_int_equal(fe_vring_addr(&kd->fe, &addr), -EREMOTEIO);
+	addr.desc_uva = UINT64_MAX - 15;
+	assert_int_equal(fe_vring_addr(&kd->fe, &addr), -EREMOTEIO);
+	kit_serve(kit, &kit->witness);
+}
+
+/* A guest that maps and unmaps at random while requests run. */
+static void translations_may_come_and_go_at_any_time(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, PACKED | INDIRECT);
+	uint64_t gpa = kd->fe.region[kd->region].gpa;
+
+	srand(7);
+	for (int i = 0; i < 400; i++) {
+		uint64_t at = gpa + (uint64_t)rand() % (KIT_MEM / 4096) * 4096;
+		uint64_t len = (1 + (uint64_t)rand() % 4) * 4096;
+
+		if (at + len > gpa + KIT_MEM)
+			len = 4096;
+		if (rand() % 2)
+			assert_int_equal(fe_iommu_unmap(&kd->fe, at, len), 0);
+		else
+			assert_int_equal(fe_iommu_map(&kd->fe, at, len, RW), 0);
+		guest_until(kit_ring_is(kd, "started"));
+		kit_serve(kit, kd);
+	}
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, kit_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(requests_are_served_through_translations),
+		TEST(a_buffer_may_be_scattered),
+		TEST(a_ring_waits_for_its_own_addresses),
+		TEST(a_miss_holds_up_its_ring_and_nothing_else),
+		TEST(a_front_end_may_leave_while_it_is_asked),
+		TEST(without_a_channel_nobody_is_asked),
+		TEST(an_address_the_front_end_refuses_is_a_malformed_chain),
+		TEST(what_is_read_only_is_not_written),
+		TEST(an_invalidation_waits_for_what_uses_it_and_only_that),
+		TEST(a_ring_whose_addresses_go_stops_until_they_are_back),
+		TEST(everything_may_be_invalidated_at_once),
+		TEST(memory_that_goes_takes_its_translations_along),
+		TEST(messages_that_make_no_sense_are_refused),
+		TEST(without_an_iommu_its_messages_are_refused),
+		TEST(ring_addresses_that_cannot_be_are_refused),
+		TEST(translations_may_come_and_go_at_any_time),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
