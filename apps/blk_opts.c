@@ -47,6 +47,7 @@ const struct opt_desc blk_device_keys[] = {
 	{ KEY("fd", fd), .type = OPT_UINT, .max = INT_MAX,
 	  .help = "inherited socket instead of a path" },
 	{ KEY("packed", packed), .type = OPT_BOOL, .help = "offer packed rings" },
+	{ KEY("iommu", iommu), .type = OPT_BOOL, .help = "serve guests behind a virtual IOMMU" },
 	{ KEY("iopoll", iopoll), .type = OPT_BOOL, .help = "uring: poll for completions" },
 	{ KEY("sqpoll", sqpoll), .type = OPT_BOOL, .help = "uring: kernel thread submits" },
 	{ KEY("fixed-buffers", fixed_buffers), .type = OPT_BOOL,
@@ -113,6 +114,7 @@ void blk_device_opts_init(struct blk_device_opts *dev)
 		.read_only = conf.read_only,
 		.connect = conf.connect,
 		.packed = conf.packed,
+		.iommu = conf.iommu,
 		.iopoll = conf.iopoll,
 		.sqpoll = conf.sqpoll,
 		.fixed_buffers = conf.fixed_buffers,
@@ -137,6 +139,7 @@ void blk_device_opts_conf(const struct blk_device_opts *dev, struct vblk_conf *c
 	conf->sqpoll = dev->sqpoll;
 	conf->fixed_buffers = dev->fixed_buffers;
 	conf->packed = dev->packed;
+	conf->iommu = dev->iommu;
 }
 
 /* "scheme:argument", and a size where the argument is one. */

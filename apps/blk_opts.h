@@ -19,7 +19,7 @@ struct blk_device_opts {
 	const char *name, *socket, *store, *serial;
 	uint64_t queues, queue_size, fd;
 	int cache, lock, block_size; /* indexes of words */
-	bool read_only, connect, packed, iopoll, sqpoll, fixed_buffers;
+	bool read_only, connect, packed, iommu, iopoll, sqpoll, fixed_buffers;
 };
 
 /* The keys, ended by a NULL key. "fd" is for the command line only. */

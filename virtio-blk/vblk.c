@@ -67,6 +67,10 @@ static uint64_t blk_features(struct vu_dev *dev)
 	     1ull << VIRTIO_F_RING_EVENT_IDX;
 	if (blk->packed)
 		f |= 1ull << VIRTIO_F_RING_PACKED;
+	/* Asked for: some front-ends accept the bit and know no IOTLB messages
+	 * (Linux's virtio_uml). */
+	if (blk->iommu)
+		f |= 1ull << VIRTIO_F_ACCESS_PLATFORM;
 	/* In order, a read from the cache would wait for the disk's slowest one
 	 * before it. Where each request ends as it starts, order is free. */
 	if (blk->store->ops->immediate)
@@ -416,6 +420,7 @@ static struct vblk *vblk_alloc(const struct vblk_conf *conf, const char *name)
 	memcpy(blk->serial, serial, min_u64(strlen(serial), sizeof(blk->serial)));
 	blk->read_only = conf->read_only;
 	blk->packed = conf->packed;
+	blk->iommu = conf->iommu;
 	blk->cache = conf->cache;
 	blk->lock = conf->lock;
 	blk->queues = conf->queues;
@@ -536,7 +541,7 @@ json_t *vblk_status(struct vblk *blk)
 	const struct store_info *info = &blk->store->info;
 	json_t *o, *dev, *rings, *counters;
 
-	o = json_pack("{s:s s:s s:s? s:s% s:i s:i s:b s:s s:s s:i s:b s:I s:i s:i s:s}", /**/
+	o = json_pack("{s:s s:s s:s? s:s% s:i s:i s:b s:s s:s s:i s:b s:b s:I s:i s:i s:s}", /**/
 		      "name", blk->name, /**/
 		      "store", blk->store->spec, /**/
 		      "socket", blk->socket, /**/
@@ -548,6 +553,7 @@ json_t *vblk_status(struct vblk *blk)
 		      "lock", vblk_lock_names[blk->lock], /**/
 		      "block-size", (int)info->block_size, /**/
 		      "packed", blk->packed, /**/
+		      "iommu", blk->iommu, /**/
 		      "capacity", (json_int_t)info->size, /**/
 		      "physical-block-size", (int)info->physical_block_size, /**/
 		      "discard-granularity", (int)info->discard_granularity, /**/

@@ -39,6 +39,7 @@ struct vblk_conf {
 	uint32_t block_size; /* 0, 512 or 4096 */
 	bool iopoll, sqpoll, fixed_buffers;
 	bool packed; /* offer VIRTIO_F_RING_PACKED; default true */
+	bool iommu; /* offer VIRTIO_F_ACCESS_PLATFORM; default false */
 	struct evloop *ev;
 	struct loop *const *loops;
 	unsigned int nr_loops;

@@ -71,7 +71,7 @@ struct vblk {
 	 * read_once(), the control thread sets it. */
 	bool write_through;
 	enum vblk_wce wce;
-	bool read_only, packed;
+	bool read_only, packed, iommu;
 	int cache, lock;
 	unsigned int queues, queue_size;
 	char *name, *socket;

@@ -11,7 +11,7 @@ from harness import BLK, AppTest
 
 DEVICE_KEYS = (
     "name, socket, store, queues, queue-size, serial, read-only, cache, lock, block-size, "
-    "connect, fd, packed, iopoll, sqpoll, fixed-buffers"
+    "connect, fd, packed, iommu, iopoll, sqpoll, fixed-buffers"
 )
 CACHES = "none, writeback, writethrough, directsync, unsafe, auto"
 
