@@ -161,7 +161,6 @@ static void add_pf(struct sriov *s, struct sriov_list *list, const char *addr, u
 	add_func(s, list, addr);
 	if (list->nr == first)
 		return;
-	pf = &list->func[first];
 	nr = sriov_vf_addrs(s, addr, &vf);
 	for (int i = 0; i < nr; i++) {
 		if (*vf[i])
@@ -169,6 +168,8 @@ static void add_pf(struct sriov *s, struct sriov_list *list, const char *addr, u
 	}
 	if (nr >= 0)
 		free(vf);
+	/* Not before: the list has moved as it grew. */
+	pf = &list->func[first];
 	pf->nr_vfs = list->nr - first - 1;
 	if (flags & SRIOV_LIST_CONF) {
 		pf_confs(s, pf, pf + 1, pf->nr_vfs);

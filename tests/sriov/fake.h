@@ -32,6 +32,9 @@ void fake_destroy(struct fake *f);
 /* A machine for a test: created, opened, and locked if asked for. */
 struct sriov *fake_open(struct fake *f, bool lock);
 
+/* The sentence of the last failure has this in it. */
+void fake_says(struct sriov *s, const char *text);
+
 /* Paths are below the root, folders are made. */
 void fake_file(const struct fake *f, const char *path, const char *text);
 void fake_link(const struct fake *f, const char *path, const char *target);

@@ -1,0 +1,257 @@
+/*
+ * Drivers: given by override, given back as they were, never taken from what the
+ * host needs.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "tests/core/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base.h"
+#include "core/log.h"
+#include "tests/sriov/fake.h"
+
+#define OVERRIDE(addr) "/sys/bus/pci/devices/" addr "/driver_override"
+
+static struct fake fake;
+static struct sriov *s;
+
+static int setup(void **state)
+{
+	struct sriov_resize want = { .nr_vfs = 3 };
+
+	log_set_level(LOG_LEVEL_ERROR);
+	fake_create(&fake);
+	s = fake_open(&fake, true);
+	return sriov_resize(s, FAKE_PF, &want) == 1 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	sriov_close(s);
+	fake_destroy(&fake);
+	return 0;
+}
+
+static void a_driver_is_given_and_given_back(void **state)
+{
+	struct sriov_func f;
+
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	assert_string_equal(fake_read(&fake, OVERRIDE(FAKE_VF0)), "vfio-pci");
+	/* Siblings are left alone. */
+	assert_string_equal(fake_driver(&fake, FAKE_VF1), "igbvf");
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_string_equal(f.original_driver, "igbvf");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 0);
+
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_string_equal(fake_read(&fake, OVERRIDE(FAKE_VF0)), "(null)");
+	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_VF0 ".json"));
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), -ENOENT);
+	fake_says(s, "has not been bound by this program");
+}
+
+static void the_first_driver_is_remembered_through_others(void **state)
+{
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "none", 0), 1);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+}
+
+static void it_comes_back_where_autoprobe_is_off(void **state)
+{
+	fake_file(&fake, "/sys/bus/pci/devices/" FAKE_PF "/sriov_drivers_autoprobe", "0\n");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_string_equal(fake_read(&fake, OVERRIDE(FAKE_VF0)), "(null)");
+}
+
+static void an_override_that_was_there_comes_back(void **state)
+{
+	fake_file(&fake, OVERRIDE(FAKE_VF0), "igbvf");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
+	assert_string_equal(fake_read(&fake, OVERRIDE(FAKE_VF0)), "igbvf");
+}
+
+static void a_driver_that_refuses_leaves_the_old_one(void **state)
+{
+	fake_file(&fake, "/fake/refuse/vfio-pci", "");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EIO);
+	fake_says(s, "driver vfio-pci did not take it");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_string_equal(fake_read(&fake, OVERRIDE(FAKE_VF0)), "(null)");
+	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_VF0 ".json"));
+}
+
+static void a_refusal_leaves_the_driver_that_was_given_before(void **state)
+{
+	fake_file(&fake, "/fake/modules/igb_uio", "");
+	fake_file(&fake, "/fake/refuse/igb_uio", "");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "igb_uio", 0), -EIO);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+}
+
+static void a_driver_that_does_not_exist_is_named(void **state)
+{
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pic", 0), -ENOENT);
+	fake_says(s, "driver vfio-pic: there is no such driver");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "../evil", 0), -EINVAL);
+	assert_int_equal(sriov_bind(s, "0000:77:00.0", "vfio-pci", 0), -ENODEV);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+}
+
+/* What the host needs, one after the other, each by name. */
+static void what_the_host_needs_is_not_taken(void **state)
+{
+	assert_int_equal(sriov_bind(s, FAKE_PF, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "has 3 VFs, which its driver would take along");
+
+	fake_file(&fake, "/fake/netuse/eth0v0", "carries the route default\n");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "eth0v0 carries the route default");
+
+	fake_file(&fake, "/proc/self/mountinfo",
+		  "1 1 253:0 / / rw - ext4 /dev/vda rw\n"
+		  "2 1 259:0 / /data rw,relatime shared:1 - xfs /dev/nvme0n1 rw\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is mounted at /data");
+
+	fake_file(&fake, "/proc/self/mountinfo", "1 1 259:0 / / rw - ext4 /dev/nvme0n1 rw\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 holds the root file system, at /");
+
+	/* btrfs has numbers of its own. */
+	fake_file(&fake, "/proc/self/mountinfo", "1 1 0:33 / /home rw - btrfs /dev/nvme0n1 rw\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is mounted at /home");
+	fake_file(&fake, "/proc/self/mountinfo", "");
+
+	fake_file(&fake, "/proc/swaps", "Filename\n/dev/nvme0n1 partition 1 0 -2\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is swap space");
+	fake_file(&fake, "/proc/swaps", "Filename\n");
+
+	fake_file(&fake, "/sys/block/nvme0n1/holders/dm-0", "");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is part of dm-0");
+	fake_remove(&fake, "/sys/block/nvme0n1/holders");
+
+	fake_process(&fake, 50, "mkfs.ext4", "mkfs", 5, 3, "/dev/nvme0n1");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "process 50 (mkfs.ext4) has /dev/nvme0n1 open");
+	fake_remove(&fake, "/proc/50");
+
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_unbind(s, FAKE_NVME), 0);
+	assert_string_equal(fake_driver(&fake, FAKE_NVME), "nvme");
+}
+
+static void partitions_are_looked_at_too(void **state)
+{
+	fake_file(&fake, "/sys/block/nvme0n1/nvme0n1p2/partition", "2\n");
+	fake_file(&fake, "/sys/block/nvme0n1/nvme0n1p2/dev", "259:2\n");
+	fake_file(&fake, "/proc/self/mountinfo", "2 1 259:2 / /boot rw - ext4 /dev/x rw\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1p2 is mounted at /boot");
+}
+
+/* The namespace is its subsystem's, not the controller's. */
+static void a_namespace_of_several_controllers_is_looked_at(void **state)
+{
+	static const char subsystem[] = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0";
+	char path[128];
+
+	fake_remove(&fake, "/sys/block/nvme0n1");
+	snprintf(path, sizeof(path), "%s/nvme0n1/dev", subsystem);
+	fake_file(&fake, path, "259:7\n");
+	snprintf(path, sizeof(path), "%s/nvme0", subsystem);
+	fake_link(&fake, path, "/sys/bus/pci/devices/" FAKE_NVME "/nvme/nvme0");
+	snprintf(path, sizeof(path), "%s/nvme0n1", subsystem);
+	fake_link(&fake, "/sys/block/nvme0n1", path);
+	fake_file(&fake, "/proc/self/mountinfo", "2 1 259:7 / /srv rw - ext4 /dev/x rw\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is mounted at /srv");
+}
+
+static void without_iommu_only_with_consent(void **state)
+{
+	static const char param[] = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+
+	fake_remove(&fake, "/sys/bus/pci/devices/" FAKE_VF0 "/iommu_group");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EPERM);
+	fake_says(s, "no IOMMU confines it");
+	fake_says(s, "--unsafe-no-iommu");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", SRIOV_BIND_NOIOMMU), -EPERM);
+	fake_says(s, "enable_unsafe_noiommu_mode is not Y");
+	fake_file(&fake, param, "Y\n");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", SRIOV_BIND_NOIOMMU), 1);
+}
+
+/* The function goes while its driver is being changed. */
+static void a_function_that_vanishes_is_an_answer(void **state)
+{
+	fake_remove(&fake, OVERRIDE(FAKE_VF0));
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -ENOENT);
+	fake_remove(&fake, "/sys/bus/pci/devices/" FAKE_VF0);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -ENODEV);
+}
+
+static void a_record_of_another_boot_is_worth_nothing(void **state)
+{
+	struct sriov_rec rec;
+
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	sriov_close(s);
+	fake_file(&fake, "/proc/sys/kernel/random/boot_id", "another\n");
+	s = fake_open(&fake, true);
+	assert_int_equal(sriov_rec_load(s, FAKE_VF0, &rec), 0);
+	assert_int_equal(rec.bind.phase, SRIOV_BIND_NONE);
+	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_VF0 ".json"));
+}
+
+static void a_record_that_is_no_record_is_told_and_stops_changes(void **state)
+{
+	fake_file(&fake, "/run/ringbolt-vf/" FAKE_VF0 ".json", "{ half a rec");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EIO);
+	fake_says(s, FAKE_VF0 ".json: line 1:");
+	fake_file(&fake, "/run/ringbolt-vf/" FAKE_VF0 ".json", "{\"version\": 99}");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EINVAL);
+	assert_int_equal(sriov_bind(s, FAKE_VF1, "vfio-pci", 0), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		T(a_driver_is_given_and_given_back),
+		T(the_first_driver_is_remembered_through_others),
+		T(it_comes_back_where_autoprobe_is_off),
+		T(an_override_that_was_there_comes_back),
+		T(a_driver_that_refuses_leaves_the_old_one),
+		T(a_refusal_leaves_the_driver_that_was_given_before),
+		T(a_driver_that_does_not_exist_is_named),
+		T(what_the_host_needs_is_not_taken),
+		T(partitions_are_looked_at_too),
+		T(a_namespace_of_several_controllers_is_looked_at),
+		T(without_iommu_only_with_consent),
+		T(a_function_that_vanishes_is_an_answer),
+		T(a_record_of_another_boot_is_worth_nothing),
+		T(a_record_that_is_no_record_is_told_and_stops_changes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

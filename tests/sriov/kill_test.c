@@ -1,0 +1,347 @@
+/*
+ * Killed before every single change of create, destroy, bind, claim and release,
+ * and run again: it finishes or restores, nothing is stuck, and nothing is
+ * handed out twice.
+ *
+ * A child does the operation and is killed before its n-th change; the next
+ * command, here, must set right what it left. n grows until nobody is killed.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#include "tests/core/test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/base.h"
+#include "core/log.h"
+#include "tests/sriov/fake.h"
+
+#define CHANGES_MAX 1000
+
+struct operation {
+	/* From a new machine to where the operation begins. */
+	void (*prepare)(struct sriov *s);
+	/* 0 or a positive number. */
+	int (*run)(struct sriov *s);
+	/* After recovery: as before, or as after; which is told. */
+	bool (*is_done)(struct sriov *s);
+};
+
+static struct fake fake;
+
+static bool autoprobe_is_on(void)
+{
+	return !strcmp(fake_read(&fake, "/sys/bus/pci/devices/" FAKE_PF "/sriov_drivers_autoprobe"),
+		       "1");
+}
+
+/* No record says that something is under way, and no file is left over. */
+static void nothing_is_under_way(struct sriov *s)
+{
+	char(*addr)[SRIOV_ADDR_LEN];
+	struct sriov_rec rec;
+	int nr;
+
+	nr = sriov_rec_list(s, &addr);
+	assert_true(nr >= 0);
+	for (int i = 0; i < nr; i++) {
+		assert_int_equal(sriov_rec_load(s, addr[i], &rec), 0);
+		assert_false(rec.resize.active);
+		assert_true(rec.bind.phase == SRIOV_BIND_NONE ||
+			    rec.bind.phase == SRIOV_BIND_BOUND);
+		assert_true(rec.claim.phase == SRIOV_PHASE_NONE ||
+			    rec.claim.phase == SRIOV_PHASE_CLAIMED);
+		assert_int_equal(rec.writer.pid, 0);
+	}
+	free(addr);
+	assert_true(autoprobe_is_on());
+}
+
+/* True if it was killed. What it had begun to write goes on to its end. */
+static bool run_and_kill(const struct operation *op, unsigned int at)
+{
+	int status = 0, result;
+	pid_t pid, gone;
+
+	pid = fork();
+	if (!pid) {
+		struct sriov *s = fake_open(&fake, true);
+
+		fake_kill_at(at);
+		_exit(op->run(s) < 0 ? 1 : 0);
+	}
+	while ((gone = waitpid(-1, &result, 0)) > 0) {
+		if (gone == pid)
+			status = result;
+	}
+	assert_true(WIFSIGNALED(status) || !WEXITSTATUS(status));
+	return WIFSIGNALED(status);
+}
+
+static unsigned int try_all(const struct operation *op)
+{
+	unsigned int n, done = 0, undone = 0;
+	struct sriov *s;
+	bool killed;
+	int res;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	for (n = 1; n < CHANGES_MAX; n++) {
+		fake_create(&fake);
+		s = fake_open(&fake, true);
+		op->prepare(s);
+		sriov_close(s);
+		killed = run_and_kill(op, n);
+		/* The next command, whichever it is. */
+		s = fake_open(&fake, true);
+		nothing_is_under_way(s);
+		if (op->is_done(s)) {
+			done++;
+		} else {
+			undone++;
+			res = op->run(s);
+			if (res < 0)
+				fail_msg("after a kill at change %u: %s", n, sriov_error(s));
+			assert_true(op->is_done(s));
+			nothing_is_under_way(s);
+		}
+		sriov_close(s);
+		fake_destroy(&fake);
+		if (!killed)
+			break;
+	}
+	assert_true(n < CHANGES_MAX);
+	/* Killed early, it is as before; killed late, it is done. */
+	assert_true(done > 0 && undone > 0);
+	return n;
+}
+
+/* ---- The operations ---- */
+
+static void prepare_nothing(struct sriov *s)
+{
+}
+
+static void prepare_vfs(struct sriov *s)
+{
+	struct sriov_resize want = { .nr_vfs = 2 };
+
+	assert_int_equal(sriov_resize(s, FAKE_PF, &want), 1);
+}
+
+static void all_have_default_drivers(unsigned int nr)
+{
+	assert_int_equal(fake_nr_vfs(&fake, FAKE_PF), nr);
+	if (nr)
+		assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	if (nr > 1)
+		assert_string_equal(fake_driver(&fake, FAKE_VF1), "igbvf");
+}
+
+static int create(struct sriov *s)
+{
+	struct sriov_resize want = { .nr_vfs = 2 };
+
+	return sriov_resize(s, FAKE_PF, &want);
+}
+
+static bool has_two(struct sriov *s)
+{
+	unsigned int nr = fake_nr_vfs(&fake, FAKE_PF);
+
+	all_have_default_drivers(nr);
+	assert_true(nr == 0 || nr == 2);
+	return nr == 2;
+}
+
+static void creating(void **state)
+{
+	static const struct operation op = { prepare_nothing, create, has_two };
+
+	assert_true(try_all(&op) > 10);
+}
+
+static int destroy(struct sriov *s)
+{
+	struct sriov_resize want = { .nr_vfs = 0 };
+
+	return sriov_resize(s, FAKE_PF, &want);
+}
+
+static bool has_none(struct sriov *s)
+{
+	return !has_two(s);
+}
+
+static void destroying(void **state)
+{
+	static const struct operation op = { prepare_vfs, destroy, has_none };
+
+	assert_true(try_all(&op) > 5);
+}
+
+static int replace(struct sriov *s)
+{
+	struct sriov_resize want = { .nr_vfs = 3, .replace = true };
+
+	return sriov_resize(s, FAKE_PF, &want);
+}
+
+static bool has_three(struct sriov *s)
+{
+	unsigned int nr = fake_nr_vfs(&fake, FAKE_PF);
+
+	all_have_default_drivers(nr);
+	assert_true(nr == 2 || nr == 3);
+	return nr == 3;
+}
+
+static void replacing(void **state)
+{
+	static const struct operation op = { prepare_vfs, replace, has_three };
+
+	assert_true(try_all(&op) > 10);
+}
+
+static int bind_one(struct sriov *s)
+{
+	return sriov_bind(s, FAKE_VF0, "vfio-pci", 0);
+}
+
+static bool is_bound(struct sriov *s)
+{
+	const char *driver = fake_driver(&fake, FAKE_VF0);
+	struct sriov_func f;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	if (!strcmp(driver, "vfio-pci")) {
+		assert_string_equal(f.original_driver, "igbvf");
+		return true;
+	}
+	assert_string_equal(driver, "igbvf");
+	assert_string_equal(f.override, "");
+	assert_false(f.bound_by_us);
+	return false;
+}
+
+static void binding(void **state)
+{
+	static const struct operation op = { prepare_vfs, bind_one, is_bound };
+
+	assert_true(try_all(&op) > 10);
+}
+
+static void prepare_bound(struct sriov *s)
+{
+	prepare_vfs(s);
+	assert_int_equal(bind_one(s), 1);
+}
+
+static int unbind_one(struct sriov *s)
+{
+	return sriov_unbind(s, FAKE_VF0);
+}
+
+static bool is_given_back(struct sriov *s)
+{
+	return !is_bound(s);
+}
+
+static void unbinding(void **state)
+{
+	static const struct operation op = { prepare_bound, unbind_one, is_given_back };
+
+	assert_true(try_all(&op) > 10);
+}
+
+static int claim_one(struct sriov *s)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_MAC | SRIOV_CONF_VLAN,
+				   .mac = { 2, 0, 0, 0, 0, 7 },
+				   .vlan = 42 };
+	struct sriov_claim_opts opts = {
+		.owner = "vm1",
+		.vf = FAKE_VF0,
+		.conf = &conf,
+		.has_user = true,
+		.uid = getuid(),
+		.gid = getgid(),
+	};
+	char addr[SRIOV_ADDR_LEN];
+
+	return sriov_claim(s, &opts, addr);
+}
+
+static bool is_claimed(struct sriov *s)
+{
+	struct sriov_conf conf = fake_conf(&fake, "eth0", 0);
+	struct sriov_func f;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	if (f.claim == SRIOV_CLAIM_HELD) {
+		assert_string_equal(f.driver, "vfio-pci");
+		assert_int_equal(conf.vlan, 42);
+		assert_int_equal(conf.mac[5], 7);
+		return true;
+	}
+	assert_int_equal(f.claim, SRIOV_CLAIM_NONE);
+	assert_string_equal(f.driver, "igbvf");
+	assert_string_equal(f.override, "");
+	assert_int_equal(conf.vlan, 0);
+	assert_int_equal(conf.mac[5], 0);
+	return false;
+}
+
+static void claiming(void **state)
+{
+	static const struct operation op = { prepare_vfs, claim_one, is_claimed };
+
+	assert_true(try_all(&op) > 20);
+}
+
+static void prepare_claimed(struct sriov *s)
+{
+	prepare_vfs(s);
+	assert_int_equal(claim_one(s), 0);
+}
+
+static int release_one(struct sriov *s)
+{
+	return sriov_release(s, FAKE_VF0, "vm1", 0);
+}
+
+/* Before anybody else can have it, it has been reset. */
+static bool is_released(struct sriov *s)
+{
+	if (is_claimed(s))
+		return false;
+	assert_true(atoi(fake_read(&fake, "/fake/resets/" FAKE_VF0)) > 0);
+	return true;
+}
+
+static void releasing(void **state)
+{
+	static const struct operation op = { prepare_claimed, release_one, is_released };
+
+	assert_true(try_all(&op) > 20);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(creating),  cmocka_unit_test(destroying),
+		cmocka_unit_test(replacing), cmocka_unit_test(binding),
+		cmocka_unit_test(unbinding), cmocka_unit_test(claiming),
+		cmocka_unit_test(releasing),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
