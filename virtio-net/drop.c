@@ -9,6 +9,7 @@
 #include "core/base.h"
 
 const char *const drop_reason_names[] = {
+	[DROP_NONE] = "none",
 	[DROP_BAD_CHAIN] = "bad-chain",
 	[DROP_BAD_HEADER] = "bad-header",
 	[DROP_TOO_LONG] = "too-long",

@@ -8,6 +8,7 @@
 #define RINGBOLT_VIRTIO_NET_DROP_H
 
 enum drop_reason {
+	DROP_NONE, /* it is not dropped: so that functions can return 0 or -reason */
 	/* On the way in, counted at the port the frame came from. */
 	DROP_BAD_CHAIN, /* malformed descriptor chain, or no Ethernet header in it */
 	DROP_BAD_HEADER, /* virtio_net_hdr that does not fit its frame or the features */

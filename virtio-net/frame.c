@@ -235,8 +235,10 @@ static void move_offsets(struct frame *f, int by)
 	f->head_len = (uint16_t)(f->head_len + by);
 	if (f->offload.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
 		f->offload.csum_start = (uint16_t)(f->offload.csum_start + by);
-	if (f->offload.gso_type)
+	if (f->offload.gso_type) {
+		f->offload.ip_start = (uint16_t)(f->offload.ip_start + by);
 		f->offload.hdr_len = (uint16_t)(f->offload.hdr_len + by);
+	}
 }
 
 /* The addresses move, which is less than the rest. */

@@ -48,7 +48,8 @@ struct frame_offload {
 	uint8_t flags; /* VIRTIO_NET_HDR_F_NEEDS_CSUM, _DATA_VALID */
 	uint8_t gso_type; /* VIRTIO_NET_HDR_GSO_*, with _ECN */
 	bool gso_v6; /* a large segment in IPv6, which UDP_L4 does not say */
-	uint16_t hdr_len; /* headers of a large segment, in bytes, worked out by us */
+	uint16_t ip_start; /* IP header of a large segment, worked out by us */
+	uint16_t hdr_len; /* all its headers, in bytes, likewise */
 	uint16_t gso_size; /* payload bytes of each segment */
 	uint16_t csum_start, csum_offset;
 };

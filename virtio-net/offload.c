@@ -150,6 +150,7 @@ static bool accept_gso(struct frame *f, const struct frame_layers *l,
 	o->gso_type = gso_type;
 	o->gso_v6 = l->ethertype == ETH_TYPE_IPV6;
 	o->gso_size = gso_size;
+	o->ip_start = l->l3;
 	o->hdr_len = hdr_len;
 	return true;
 }

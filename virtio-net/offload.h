@@ -85,8 +85,7 @@ struct segmenter {
 	uint16_t ip_id; /* of the next piece, IPv4 */
 	uint32_t tcp_seq; /* of the next piece */
 	uint32_t pseudo; /* sum of the pseudo header without its length */
-	bool keep_csum;
-	struct frame_layers layers;
+	bool keep_csum, tcp;
 	uint8_t room[FRAME_ROOM] __attribute__((aligned(64)));
 };
 int segmenter_init(struct segmenter *s, const struct frame *f, bool keep_csum);

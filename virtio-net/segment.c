@@ -22,15 +22,9 @@
 #include "virtio-net/net_bytes.h"
 #include "virtio-net/offload.h"
 
-static bool is_tcp(const struct segmenter *s)
-{
-	return s->layers.ip_proto == IP_PROTO_TCP;
-}
-
 int segmenter_init(struct segmenter *s, const struct frame *f, bool keep_csum)
 {
 	const struct frame_offload *o = &f->offload;
-	struct frame look = *f;
 	uint16_t partial;
 
 	s->whole = f;
@@ -39,14 +33,14 @@ int segmenter_init(struct segmenter *s, const struct frame *f, bool keep_csum)
 	s->tail_off = f->tail_off;
 	s->nr_tail = f->nr_tail;
 	s->keep_csum = keep_csum;
-	frame_layers(&look, &s->layers);
-	if (!o->gso_type || !o->gso_size || !s->layers.l4 || o->hdr_len > f->head_len ||
-	    o->csum_start != s->layers.l4 ||
-	    o->hdr_len < s->layers.l4 + (is_tcp(s) ? TCP_HDR_LEN : UDP_HDR_LEN))
+	s->tcp = (o->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) != VIRTIO_NET_HDR_GSO_UDP_L4;
+	if (!o->gso_type || !o->gso_size || o->hdr_len > f->head_len || !o->ip_start ||
+	    o->csum_start < o->ip_start + (o->gso_v6 ? IPV6_HDR_LEN : IPV4_HDR_LEN) ||
+	    o->hdr_len < o->csum_start + (s->tcp ? TCP_HDR_LEN : UDP_HDR_LEN))
 		return -DROP_OFFLOAD;
-	s->ip_id = get_be16(f->head + s->layers.l3 + IPV4_ID);
-	if (is_tcp(s))
-		s->tcp_seq = get_be32(f->head + s->layers.l4 + TCP_SEQ);
+	s->ip_id = get_be16(f->head + o->ip_start + IPV4_ID);
+	if (s->tcp)
+		s->tcp_seq = get_be32(f->head + o->csum_start + TCP_SEQ);
 	memcpy(&partial, f->head + o->csum_start + o->csum_offset, sizeof(partial));
 	s->pseudo = partial + (uint16_t)~csum_word((uint16_t)(f->len - o->csum_start));
 	return 0;
@@ -54,33 +48,35 @@ int segmenter_init(struct segmenter *s, const struct frame *f, bool keep_csum)
 
 static void patch_ip(struct segmenter *s, struct frame *piece)
 {
-	uint8_t *ip = piece->head + s->layers.l3;
-	uint32_t len = piece->len - s->layers.l3;
+	const struct frame_offload *o = &s->whole->offload;
+	uint8_t *ip = piece->head + o->ip_start;
+	uint32_t len = piece->len - o->ip_start;
 	uint16_t csum;
 
-	if (s->layers.ethertype == ETH_TYPE_IPV6) {
+	if (o->gso_v6) {
 		put_be16(ip + IPV6_PAYLOAD_LEN, (uint16_t)(len - IPV6_HDR_LEN));
 		return;
 	}
 	put_be16(ip + IPV4_TOTAL_LEN, (uint16_t)len);
 	put_be16(ip + IPV4_ID, s->ip_id++);
 	put_be16(ip + IPV4_CSUM, 0);
-	csum = (uint16_t)~csum_fold(net_csum_sum(ip, (ip[0] & 15) * 4u));
+	csum = (uint16_t)~csum_fold(net_csum_sum(ip, o->csum_start - o->ip_start));
 	memcpy(ip + IPV4_CSUM, &csum, sizeof(csum));
 }
 
 static void patch_transport(struct segmenter *s, struct frame *piece, uint32_t payload)
 {
-	uint8_t *l4 = piece->head + s->layers.l4;
+	const struct frame_offload *o = &s->whole->offload;
+	uint8_t *l4 = piece->head + o->csum_start;
 
-	if (!is_tcp(s)) {
-		put_be16(l4 + UDP_LEN, (uint16_t)(piece->len - s->layers.l4));
+	if (!s->tcp) {
+		put_be16(l4 + UDP_LEN, (uint16_t)(piece->len - o->csum_start));
 		return;
 	}
 	put_be32(l4 + TCP_SEQ, s->tcp_seq);
 	s->tcp_seq += payload;
 	/* RFC 3168, 6.1.2: congestion window reduced is said once, with the first. */
-	if (s->off != s->whole->offload.hdr_len)
+	if (s->off != o->hdr_len)
 		l4[TCP_FLAGS] &= (uint8_t)~TCP_FLAG_CWR;
 	if (s->off + payload < s->whole->len)
 		l4[TCP_FLAGS] &= (uint8_t) ~(TCP_FLAG_FIN | TCP_FLAG_PSH);

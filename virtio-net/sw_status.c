@@ -79,7 +79,7 @@ static json_t *counters(const struct sw_port *port)
 	put_u64(obj, "out-bursts", sum.out_bursts);
 	put_u64(obj, "segmented", sum.segmented);
 	put_u64(obj, "csum-completed", sum.csum_completed);
-	for (unsigned int r = 0; r < DROP_REASON_CNT; r++)
+	for (unsigned int r = DROP_NONE + 1; r < DROP_REASON_CNT; r++)
 		put_u64(drops, drop_reason_names[r], sum.drops[r]);
 	json_object_set_new(obj, "drops", drops);
 	return obj;

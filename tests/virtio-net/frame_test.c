@@ -288,6 +288,7 @@ static void make_tagged(struct frame *f, bool tagged, uint32_t payload)
 	f->offload = (struct frame_offload){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+		.ip_start = kit.l3,
 		.hdr_len = kit.hdr_len,
 		.gso_size = 100,
 		.csum_start = kit.l4,
@@ -308,6 +309,7 @@ static void assert_tagged(const struct frame *f, bool tagged, uint32_t payload)
 	assert_int_equal(f->offload.csum_start, kit.l4);
 	assert_int_equal(f->offload.csum_offset, TCP_CSUM);
 	assert_int_equal(f->offload.hdr_len, kit.hdr_len);
+	assert_int_equal(f->offload.ip_start, kit.l3);
 	assert_true(f->head_len >= min_u64(f->len, FRAME_HEAD_FIRST));
 }
 

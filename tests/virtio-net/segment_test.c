@@ -265,7 +265,7 @@ static void what_is_no_large_segment_is_not_cut(void **state)
 	bad.offload.gso_size = 0;
 	assert_int_equal(segmenter_init(&seg, &bad, false), -DROP_OFFLOAD);
 	bad = whole;
-	bad.offload.csum_start -= 2;
+	bad.offload.csum_start = kit.l3;
 	assert_int_equal(segmenter_init(&seg, &bad, false), -DROP_OFFLOAD);
 	bad = whole;
 	bad.offload.hdr_len = bad.head_len + 1;
