@@ -64,11 +64,12 @@ static int build_slot(struct lane *l, unsigned int slot, const struct drv_buf *b
 		keep = l->ring->packed && table ? (uint16_t)(flags[i] & VIRTQ_DESC_F_WRITE)
 						: flags[i];
 		if (!split) {
-			packed[i] = packed_desc(bufs[i].gpa, bufs[i].len, (uint16_t)slot, keep);
+			packed[i] = packed_desc(fe_dev_addr(l->ring->fe, bufs[i].gpa), bufs[i].len,
+						(uint16_t)slot, keep);
 			continue;
 		}
 		split[i] = (struct virtq_desc){
-			.addr = cpu_to_le64(bufs[i].gpa),
+			.addr = cpu_to_le64(fe_dev_addr(l->ring->fe, bufs[i].gpa)),
 			.len = cpu_to_le32(bufs[i].len),
 			.flags = cpu_to_le16(keep),
 			.next = cpu_to_le16(i + 1 < LANE_CHAIN ? (table ? 0 : head) + i + 1 : 0),
@@ -77,10 +78,11 @@ static int build_slot(struct lane *l, unsigned int slot, const struct drv_buf *b
 	if (!table)
 		return 0;
 	if (split)
-		drv_raw_desc(l->ring, head, table, LANE_CHAIN * 16, VIRTQ_DESC_F_INDIRECT, 0);
+		drv_raw_desc(l->ring, head, fe_dev_addr(l->ring->fe, table), LANE_CHAIN * 16,
+			     VIRTQ_DESC_F_INDIRECT, 0);
 	else
-		l->tmpl[slot][0] =
-			packed_desc(table, LANE_CHAIN * 16, (uint16_t)slot, VIRTQ_DESC_F_INDIRECT);
+		l->tmpl[slot][0] = packed_desc(fe_dev_addr(l->ring->fe, table), LANE_CHAIN * 16,
+					       (uint16_t)slot, VIRTQ_DESC_F_INDIRECT);
 	return 0;
 }
 

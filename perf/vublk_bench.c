@@ -35,7 +35,7 @@ struct bench_opts {
 	unsigned int queues, depth, ring_size;
 	uint32_t block_size;
 	enum pattern pattern;
-	bool packed, indirect, event_idx, poll;
+	bool packed, indirect, event_idx, poll, iommu;
 	double seconds, warmup;
 	uint64_t count; /* 0: by time */
 	unsigned int pause_us; /* between two requests, once nothing is in flight */
@@ -69,6 +69,7 @@ static const char usage[] =
 	"  --pattern NAME        randread, randwrite, read or write (randread)\n"
 	"  --indirect on|off     one indirect descriptor a request (off)\n"
 	"  --event-idx on|off    take VIRTIO_F_EVENT_IDX if offered (on)\n"
+	"  --iommu on|off        behind a virtual IOMMU, everything mapped (off)\n"
 	"  --poll on|off         off: sleep until the device notifies (on)\n"
 	"  --seconds S           measured time (2)\n"
 	"  --warmup S            before that (0.3)\n"
@@ -87,6 +88,7 @@ enum {
 	OPT_PATTERN,
 	OPT_INDIRECT,
 	OPT_EVENT_IDX,
+	OPT_IOMMU,
 	OPT_POLL,
 	OPT_SECONDS,
 	OPT_WARMUP,
@@ -106,6 +108,7 @@ static const struct option long_options[] = {
 	{ "pattern", required_argument, NULL, OPT_PATTERN },
 	{ "indirect", required_argument, NULL, OPT_INDIRECT },
 	{ "event-idx", required_argument, NULL, OPT_EVENT_IDX },
+	{ "iommu", required_argument, NULL, OPT_IOMMU },
 	{ "poll", required_argument, NULL, OPT_POLL },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
 	{ "warmup", required_argument, NULL, OPT_WARMUP },
@@ -150,6 +153,9 @@ static void parse_one(struct bench_opts *o, int opt, const char *arg)
 		break;
 	case OPT_EVENT_IDX:
 		o->event_idx = popt_word("--event-idx", arg, onoff);
+		break;
+	case OPT_IOMMU:
+		o->iommu = popt_word("--iommu", arg, onoff);
 		break;
 	case OPT_POLL:
 		o->poll = popt_word("--poll", arg, onoff);
@@ -216,11 +222,13 @@ static int connect_device(struct device *d, const struct bench_opts *o, const ch
 		features |= 1ull << VIRTIO_F_RING_INDIRECT_DESC;
 	if (o->event_idx)
 		features |= 1ull << VIRTIO_F_RING_EVENT_IDX;
+	if (o->iommu)
+		features |= 1ull << VIRTIO_F_ACCESS_PLATFORM;
 	err = fe_connect(&d->fe, path);
 	if (!err)
 		err = fe_negotiate(&d->fe, features,
 				   1ull << FE_PROTO_MQ | 1ull << FE_PROTO_REPLY_ACK |
-					   1ull << FE_PROTO_CONFIG);
+					   1ull << FE_PROTO_CONFIG | 1ull << FE_PROTO_BACKEND_REQ);
 	if (!err)
 		err = fe_get_config(&d->fe, 0, &d->config, sizeof(d->config));
 	return err;
@@ -253,6 +261,8 @@ static int open_device(struct bench *b, unsigned int index)
 		require(d, o->socket[index], VIRTIO_F_RING_PACKED, "packed rings");
 	if (o->indirect)
 		require(d, o->socket[index], VIRTIO_F_RING_INDIRECT_DESC, "indirect descriptors");
+	if (o->iommu)
+		require(d, o->socket[index], VIRTIO_F_ACCESS_PLATFORM, "a virtual IOMMU");
 	lane.capacity_sectors = le64toh(d->config.capacity);
 	if (lane.capacity_sectors * 512 < o->block_size)
 		return -ENOSPC;
@@ -266,6 +276,9 @@ static int open_device(struct bench *b, unsigned int index)
 	memset(d->fe.region[lane.region].host, 0x5a, d->fe.region[lane.region].size);
 	memset(d->fe.region[lane.region].host, 0, d->fe.region[lane.region].size);
 	err = fe_mem_share(&d->fe);
+	if (!err && o->iommu)
+		err = fe_iommu_map(&d->fe, d->fe.region[lane.region].gpa,
+				   d->fe.region[lane.region].size, 3);
 	ring.region = lane.region;
 	ring.size = (uint16_t)o->ring_size;
 	for (unsigned int q = 0; q < o->queues && !err; q++) {
