@@ -31,7 +31,14 @@ PUBLIC = {
     "vhost": {"vhost/vhost.h", "vhost/virtq_spec.h"},
     "virtio-blk": {"virtio-blk/vblk.h", "virtio-blk/vblk_spec.h"},
     "iommu": {"iommu/iommu.h", "iommu/iotlb.h"},
-    "virtio-net": {"virtio-net/vnet.h", "virtio-net/vnet_spec.h"},
+    "virtio-net": {
+        "virtio-net/capture.h",
+        "virtio-net/eal.h",
+        "virtio-net/uplink.h",
+        "virtio-net/vnet.h",
+        "virtio-net/vnet_spec.h",
+        "virtio-net/vswitch.h",
+    },
     "sriov": {"sriov/sriov.h", "sriov/attach.h", "sriov/plan.h", "sriov/watch.h"},
 }
 

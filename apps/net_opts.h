@@ -1,0 +1,95 @@
+/*
+ * The command line of ringbolt-net, and the keys of ports and uplinks, which the
+ * control socket's methods take as well.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_APPS_NET_OPTS_H
+#define RINGBOLT_APPS_NET_OPTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "apps/app_opts.h"
+#include "core/opts.h"
+#include "virtio-net/eal.h"
+#include "virtio-net/uplink.h"
+#include "virtio-net/vnet.h"
+
+/* The value of a number that was not given and has no default. */
+#define NET_NOT_GIVEN UINT64_MAX
+
+/*
+ * What the switch is told about a port, by the keys of --port, --uplink and set.
+ * Strings belong to whoever holds the text; NULL: not given.
+ */
+struct net_switch_opts {
+	uint64_t vlan, native; /* NET_NOT_GIVEN */
+	const char *trunk, *allowed_macs, *mirror;
+	bool enabled, isolated, loopback, learning, flooding, anti_spoof;
+	struct sw_limit in_bytes, in_frames, out_bytes, out_frames;
+	struct sw_limit broadcast, multicast, unknown;
+};
+
+struct net_port_opts {
+	struct net_switch_opts sw;
+	const char *name, *socket, *mac;
+	uint64_t fd, queues, queue_size, features, mtu, speed;
+	int mode; /* index of server, client */
+	bool packed, ctrl_vq;
+};
+
+struct net_uplink_opts {
+	struct net_switch_opts sw;
+	const char *name;
+	const char *dev; /* "a;x=1+b;x=2": devices of one uplink */
+	uint64_t queues, mtu;
+	int team, offloads; /* indexes of words; team 0: none was named */
+};
+
+/* The keys, each table ended by a NULL key. "fd" is for the command line only. */
+extern const struct opt_desc net_port_keys[];
+extern const struct opt_desc net_uplink_keys[];
+/* What can be changed while it runs: into a struct net_switch_opts. */
+extern const struct opt_desc net_switch_keys[];
+
+void net_port_opts_init(struct net_port_opts *port);
+void net_uplink_opts_init(struct net_uplink_opts *up);
+/* What a port is now, where it can be said in numbers. */
+void net_switch_opts_from(struct net_switch_opts *sw, const struct sw_port_conf *conf);
+
+/*
+ * What no single key can tell, and into the structures that are to be created or
+ * published. 0, or -EINVAL (-ENOMEM) and a sentence that begins with option in err
+ * (OPTS_ERR_LEN). Strings of conf point into opts; those of conf->dev into
+ * *devices, which the caller frees in any case.
+ */
+int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
+			 struct sw_port_conf *conf, char *err);
+int net_port_opts_conf(const char *option, const struct net_port_opts *port, struct vnet_conf *conf,
+		       char *err);
+int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
+			 struct uplink_conf *conf, char **devices, char *err);
+
+/* "52:54:00:12:34:56". 0 or -EINVAL. */
+int net_mac_parse(const char *text, uint8_t mac[6]);
+
+struct net_options {
+	struct vnet_conf *ports; /* malloc'd */
+	unsigned int nr_ports;
+	struct net_uplink_conf {
+		struct uplink_conf conf;
+		char *devices; /* malloc'd */
+	} * uplinks; /* malloc'd */
+	unsigned int nr_uplinks;
+	uint64_t mac_table, ageing; /* entries, seconds; 0: the default */
+	bool forward_reserved;
+	struct eal_conf eal;
+	struct app_options process;
+};
+
+/* As app_options_parse(); argv must live as long as opts. */
+int net_options_parse(int argc, char **argv, struct net_options *opts);
+void net_options_free(struct net_options *opts);
+
+#endif
