@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import guest  # noqa: E402
+import lab as lab_machine  # noqa: E402
 
 
 def pytest_configure(config):
@@ -58,6 +59,20 @@ def initrd(logs):
         return guest.build_initrd(logs)
     except guest.Unavailable as e:
         pytest.skip(str(e))
+
+
+@pytest.fixture(scope="session")
+def lab(new_folder):
+    """The machine with devices to hand over, one for all tests of a session."""
+    need_qemu("10")
+    try:
+        machine = lab_machine.start(new_folder())
+    except guest.Unavailable as e:
+        pytest.skip(str(e))
+    with machine:
+        yield machine
+        if not machine.broken:
+            machine.end()
 
 
 @pytest.fixture

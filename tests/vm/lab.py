@@ -15,6 +15,8 @@ import re
 import shlex
 import time
 
+import pytest
+
 import assets
 import guest
 import initramfs
@@ -25,6 +27,10 @@ MODULES = ("9pnet_virtio", "9p", "virtio_net", "ext4", "crc32c_generic", "igb", 
            "nvme", "vfio-pci", "vfio_iommu_type1", "tun", "8021q")
 OWN_MODULES = ("iommufd", "netdevsim")
 PF_MAC = "52:54:00:aa:00:01"
+# Where the machine's devices are, always.
+NIC, NIC_VFS = "0000:01:00.0", ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4"]
+NVME, NVME_VFS = "0000:02:00.0", ["0000:02:00.1", "0000:02:00.2"]
+CROWD = ["0000:03:00.0", "0000:04:01.0", "0000:04:02.0"]
 
 
 class Result:
@@ -126,6 +132,25 @@ class Lab(guest.Qemu):
         self.run(f"for i in $(seq {timeout * 10}); do [ {'' if there else '!'} -e {path} ] && "
                  "exit 0; sleep 0.1; done; exit 1", timeout=timeout * 4)
 
+    def need(self, interface):
+        """Skip without what only modules of our own have."""
+        if interface == "cdev" and not own_modules():
+            pytest.skip(unavailable("modules"))
+
+    def nvme_online(self, number):
+        """Give secondary controller 1 or 2 its queues and start it: before that,
+        its function answers nothing."""
+        for what in ("-r 1 -a 8 -n 1", "-r 0 -a 8 -n 2", "-a 9"):
+            self.run(f"nvme virt-mgmt $(ls /dev/nvme?) -c {number} {what}")
+
+    def bind(self, address, driver):
+        """Bind a function by hand, as ringbolt-vf does it."""
+        device = f"/sys/bus/pci/devices/{address}"
+        self.run(f"[ ! -e {device}/driver ] || echo {address} >{device}/driver/unbind; "
+                 f"echo {driver} >{device}/driver_override; "
+                 f"echo {address} >/sys/bus/pci/drivers_probe; "
+                 f"[ $(basename $(readlink {device}/driver)) = {driver} ]")
+
     def driver(self, address):
         return self.run(f"readlink /sys/bus/pci/devices/{address}/driver | sed 's|.*/||'").out.strip()
 
@@ -166,6 +191,15 @@ def own_modules():
         return assets.locate("modules")[0] / "modules"
     except Unavailable:
         return None
+
+
+def unavailable(name):
+    """Why an asset is not there."""
+    try:
+        assets.locate(name)
+    except Unavailable as e:
+        return str(e)
+    return f"{name} is there"
 
 
 def build_initrd(workdir):

@@ -24,7 +24,7 @@ mkdir -p /host/dev/shm && mount -t tmpfs tmpfs /host/dev/shm
 
 run() { # NUMBER
     files=/host/tmp/share/$1
-    chroot /host /bin/bash "/tmp/share/$1.sh" </dev/null >"$files.out" 2>"$files.err"
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot /host /bin/bash "/tmp/share/$1.sh" </dev/null >"$files.out" 2>"$files.err"
     mark DID "$1 $?" >/dev/console
 }
 
