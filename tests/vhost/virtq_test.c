@@ -500,6 +500,28 @@ static void packed_base_0_of_a_used_ring_has_wrap_counters_of_0(void **state)
 	rk_close(k);
 }
 
+/* DPDK's virtio-user driver sends the available half alone. */
+static void packed_base_without_a_used_half_means_that_nothing_is_in_flight(void **state)
+{
+	static const uint32_t at[] = { 0x8000, 0x8003, 0x0003 };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(at); i++) {
+		struct ringkit *k = rk_open_memory();
+		struct virtq_conf conf;
+
+		rk_driver_reset(k, true, 5, at[i] | at[i] << 16);
+		conf = rk_conf(k, packed_kind, 5, at[i]);
+		assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
+		virtq_set_state(&k->vq, VIRTQ_STARTED);
+		for (unsigned int n = 0; n < 20; n++) {
+			put_tagged(k, 2, 2, n);
+			pop_tagged(k, 2, 2, n);
+			rk_complete(k, 2, 1);
+		}
+		rk_close(k);
+	}
+}
+
 #define BOTH(f) { #f " (split)", f, NULL, NULL, (void *)&split_kind }, PACKED_AS(#f " (packed)", f)
 #define SPLIT(f)                                                                                   \
 	{                                                                                          \
@@ -534,6 +556,7 @@ static const struct CMUnitTest tests[] = {
 	SPLIT(split_positions_wrap_at_65536_over_a_restart),
 	PACKED(packed_base_0_of_a_new_ring_has_wrap_counters_of_1),
 	PACKED(packed_base_0_of_a_used_ring_has_wrap_counters_of_0),
+	PACKED(packed_base_without_a_used_half_means_that_nothing_is_in_flight),
 };
 
 int main(void)
