@@ -109,7 +109,7 @@ static size_t find_ext_cap(const struct config *c, uint16_t id)
 static void judge_hop(const struct config *c, struct iommu_acs_hop *hop)
 {
 	size_t express = find_cap(c, CAP_PCI_EXPRESS), acs = find_ext_cap(c, EXT_CAP_ACS);
-	bool multifunction = c->byte[CONFIG_HEADER_TYPE] & 0x80;
+	bool multifunction = get16(c, CONFIG_HEADER_TYPE) & 0x80;
 	unsigned int type = express ? get16(c, express + 2) >> 4 & 0xf : UINT32_MAX;
 	uint16_t needed;
 

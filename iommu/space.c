@@ -52,6 +52,8 @@ int iommu_space_create(const struct iommu_opts *opts, struct iommu_space **space
 
 	if (!s)
 		return -ENOMEM;
+	s->fd = -1;
+	s->sys = opts->sys ? opts->sys : &iommu_sys_kernel;
 	s->sysfs = strdup(opts->sysfs ? opts->sysfs : "/sys");
 	s->devfs = strdup(opts->devfs ? opts->devfs : "/dev");
 	if (!s->sysfs || !s->devfs) {
@@ -60,9 +62,7 @@ int iommu_space_create(const struct iommu_opts *opts, struct iommu_space **space
 	}
 	s->wanted = opts->backend;
 	s->allow_noiommu = opts->allow_noiommu;
-	s->sys = opts->sys ? opts->sys : &iommu_sys_kernel;
 	s->backend = IOMMU_BACKEND_AUTO;
-	s->fd = -1;
 	*space = s;
 	return 0;
 }
