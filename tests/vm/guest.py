@@ -114,40 +114,36 @@ class Disk:
         return os.stat(self.path).st_blocks * 512
 
 
-class RingboltBlk:
-    """A running ringbolt-blk. Used as a context manager, it ends with SIGTERM
-    and must then exit with status 0."""
+class Backend:
+    """A running back-end program. Used as a context manager, it ends with
+    SIGTERM and must then exit with status 0. sockets: where it listens."""
 
-    def __init__(self, workdir, disks, options=()):
+    program_name = None
+
+    def __init__(self, workdir, name, sockets, options=()):
         build = pathlib.Path(os.environ.get("RINGBOLT_BUILD", ROOT / "build"))
-        self.program = build / "apps/ringbolt-blk"
+        self.program = build / "apps" / self.program_name
         self.ctl_program = build / "apps/ringboltctl"
-        self.workdir, self.disks, self.options = workdir, disks, list(options)
+        self.workdir, self.sockets, self.options = workdir, list(sockets), list(options)
         # Each back-end of a test has a control socket of its own.
-        self.control = workdir / f"{disks[0].name}.ctl"
+        self.control = workdir / f"{name}.ctl"
         self.process = None
 
     def argv(self):
-        argv = [str(self.program), "--control", str(self.control), *self.options]
-        for disk in self.disks:
-            keys = {"name": disk.name, "socket": disk.socket, "store": disk.store,
-                    "queues": disk.queues, "serial": disk.name, **disk.keys}
-            argv += ["--device", ",".join(f"{k}={v}" for k, v in keys.items())]
-        return argv
+        raise NotImplementedError
 
     def start(self):
         if not self.program.exists():
             raise GuestError(f"{self.program} is not built (make)")
-        self.process = Process("ringbolt-blk", self.argv(), self.workdir / "backend.log")
-        for disk in self.disks:
-            wait_until(lambda: disk.socket.is_socket() or not self.process.alive, 10,
-                       f"{disk.socket}")
+        self.process = Process(self.program.name, self.argv(), self.workdir / "backend.log")
+        for path in self.sockets:
+            wait_until(lambda: path.is_socket() or not self.process.alive, 20, f"{path}")
         self.check()
         return self
 
     def check(self):
         if not self.process.alive:
-            raise GuestError("ringbolt-blk has ended\n" + self.process.tail())
+            raise GuestError(f"{self.program.name} has ended\n" + self.process.tail())
 
     def ctl(self, *args, check=True):
         """Run ringboltctl; what it printed."""
@@ -167,7 +163,8 @@ class RingboltBlk:
         self.process.signal(signal.SIGTERM)
         status = self.process.wait(15)
         if status != 0:
-            raise GuestError(f"ringbolt-blk exited with {status}\n" + self.process.tail(40))
+            raise GuestError(f"{self.program.name} exited with {status}\n"
+                             + self.process.tail(40))
 
     def kill(self):
         if self.process:
@@ -182,6 +179,22 @@ class RingboltBlk:
                 self.stop()
         finally:
             self.kill()
+
+
+class RingboltBlk(Backend):
+    program_name = "ringbolt-blk"
+
+    def __init__(self, workdir, disks, options=()):
+        super().__init__(workdir, disks[0].name, [d.socket for d in disks], options)
+        self.disks = disks
+
+    def argv(self):
+        argv = [str(self.program), "--control", str(self.control), *self.options]
+        for disk in self.disks:
+            keys = {"name": disk.name, "socket": disk.socket, "store": disk.store,
+                    "queues": disk.queues, "serial": disk.name, **disk.keys}
+            argv += ["--device", ",".join(f"{k}={v}" for k, v in keys.items())]
+        return argv
 
 
 class StorageDaemon(RingboltBlk):
