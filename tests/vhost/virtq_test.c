@@ -503,7 +503,7 @@ static void packed_base_0_of_a_used_ring_has_wrap_counters_of_0(void **state)
 /* DPDK's virtio-user driver sends the available half alone. */
 static void packed_base_without_a_used_half_means_that_nothing_is_in_flight(void **state)
 {
-	static const uint32_t at[] = { 0x8000, 0x8003, 0x0003 };
+	static const uint32_t at[] = { 0x8000, 0x8003 };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(at); i++) {
 		struct ringkit *k = rk_open_memory();
