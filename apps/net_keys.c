@@ -23,6 +23,8 @@ static const char *const mode_names[] = { "server", "client", NULL };
 static const enum vu_listen_mode modes[] = { VU_LISTEN, VU_CONNECT };
 static_assert(ARRAY_SIZE(mode_names) == ARRAY_SIZE(modes) + 1, "a word per mode");
 
+static const char *const link_names[] = { "auto", "up", NULL };
+
 /* "none" first: no team asked for by name. */
 static const char *const team_names[] = { "none", "active-backup", "balance-xor", "802.3ad", NULL };
 
@@ -112,6 +114,8 @@ const struct opt_desc net_uplink_keys[] = {
 	  .help = "set on the device" },
 	{ KEY(net_uplink_opts, "offloads", offloads), .type = OPT_ENUM,
 	  .names = uplink_offloads_names, .help = "checksums and segmentation by the device" },
+	{ KEY(net_uplink_opts, "link", link), .type = OPT_ENUM, .names = link_names,
+	  .help = "believe the device, or take it for up" },
 	SWITCH_ROWS(net_uplink_opts, sw.),
 	{ NULL },
 };
@@ -374,6 +378,7 @@ int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
 		.queues = (unsigned int)up->queues,
 		.mtu = (uint16_t)up->mtu,
 		.offloads = (enum uplink_offloads)up->offloads,
+		.link_forced = up->link,
 	};
 	sw_port_conf_init(&conf->port);
 	*devices = strdup(up->dev);

@@ -44,7 +44,7 @@ struct net_uplink_opts {
 	const char *name;
 	const char *dev; /* "a;x=1+b;x=2": devices of one uplink */
 	uint64_t queues, mtu;
-	int team, offloads; /* indexes of words; team 0: none was named */
+	int team, offloads, link; /* indexes of words; team 0: none was named */
 };
 
 /* The keys, each table ended by a NULL key. "fd" is for the command line only. */

@@ -17,8 +17,9 @@
  * - It probes every PCI device bound to a user-space driver. It is given an allow
  *   list that names a device that cannot exist: then nothing is looked at, and
  *   devices can still be attached by name later on.
- * - It writes to stderr. It writes to our log instead, a level lower: whatever is
- *   wrong for us is in the return code of the call that failed.
+ * - It writes to stderr. It writes to our log instead, and what it calls an error is
+ *   information to us: drivers complain of much that does not matter, and what does
+ *   is in the return code of a call, with the complaint (eal_last_error()).
  * - Its drivers use real-time signals (net_tap). Those are blocked in our threads
  *   and left to DPDK's, so that they interrupt no system call of ours.
  *
@@ -67,6 +68,8 @@ static struct {
 	int failed; /* -errno of the start that went wrong */
 	bool huge;
 	FILE *log;
+	pthread_t control;
+	char last_error[LOG_LINE_LEN];
 	struct enlistment *enlisted;
 } eal;
 
@@ -92,18 +95,28 @@ const char *eal_pages_used(void)
 static ssize_t log_line(void *cookie, const char *text, size_t len)
 {
 	uint32_t level = (uint32_t)rte_log_cur_msg_loglevel();
-	enum log_level ours = LOG_LEVEL_DEBUG;
-	size_t cnt = len;
+	bool is_error = level <= RTE_LOG_ERR;
+	int cnt = (int)min_u64(len, LOG_LINE_LEN - 1);
 
 	while (cnt && (text[cnt - 1] == '\n' || text[cnt - 1] == ' '))
 		cnt--;
-	if (level <= RTE_LOG_ERR)
-		ours = LOG_LEVEL_WARNING;
-	else if (level <= RTE_LOG_WARNING)
-		ours = LOG_LEVEL_INFO;
-	if (cnt)
-		log_limited(ours, "dpdk: %.*s", (int)min_u64(cnt, LOG_LINE_LEN), text);
+	if (!cnt)
+		return (ssize_t)len;
+	/* Those of the control thread are about what it is doing. */
+	if (is_error && pthread_equal(pthread_self(), eal.control))
+		snprintf(eal.last_error, sizeof(eal.last_error), "%.*s", cnt, text);
+	log_limited(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "dpdk: %.*s", cnt, text);
 	return (ssize_t)len;
+}
+
+void eal_clear_error(void)
+{
+	eal.last_error[0] = '\0';
+}
+
+const char *eal_last_error(void)
+{
+	return eal.last_error;
 }
 
 static int open_log(void)
@@ -209,7 +222,6 @@ static int init(int cpu)
 	struct arguments args;
 
 	make_arguments(&args, cpu);
-	/* Of a process that may have been here before with the same id. */
 	if (rte_eal_init(args.cnt, args.list) < 0)
 		return rte_errno ? -rte_errno : -EIO;
 	rmdir(rte_eal_get_runtime_dir());
@@ -243,7 +255,8 @@ static int fail(char *err, int res)
 	if (res == -ENOMEM && eal.huge)
 		snprintf(err, EAL_ERR_LEN, "DPDK: not enough hugepages, try hugepages=small");
 	else
-		snprintf(err, EAL_ERR_LEN, "DPDK cannot be started: %s", strerror(-res));
+		snprintf(err, EAL_ERR_LEN, "DPDK cannot be started: %s: %.150s", strerror(-res),
+			 eal.last_error);
 	return res;
 }
 
@@ -256,6 +269,7 @@ int eal_start(char *err)
 	if (eal.failed)
 		return fail(err, eal.failed);
 	eal.huge = wants_hugepages();
+	eal.control = pthread_self();
 	res = open_log();
 	if (!res)
 		res = init_as_guest();

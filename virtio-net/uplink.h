@@ -39,6 +39,9 @@ struct uplink_conf {
 	unsigned int queues; /* receive queues, spread over the loops; 0: one */
 	uint16_t mtu; /* 0: the device's */
 	enum uplink_offloads offloads;
+	/* Take the link for up, whatever the device says: net_tap cannot tell once its
+	 * interface is in another network namespace. */
+	bool link_forced;
 	struct sw_port_conf port; /* its access lists are taken, always */
 	struct evloop *ev;
 	struct loop *const *loops;

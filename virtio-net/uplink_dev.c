@@ -50,16 +50,16 @@ int uplink_attach(const char *name, const char *devargs, uint16_t *port, char *e
 {
 	int res;
 
+	eal_clear_error();
 	res = rte_dev_probe(devargs);
 	if (res == -EEXIST) {
 		snprintf(err, SW_ERR_LEN, "%s: %.100s: in use by another uplink", name, devargs);
 		return res;
 	}
 	if (res < 0) {
-		snprintf(err, SW_ERR_LEN,
-			 "%s: %.100s: DPDK cannot attach it (no such device, no driver for it, "
-			 "or wrong arguments): %s",
-			 name, devargs, strerror(-res));
+		snprintf(err, SW_ERR_LEN, "%s: %.80s: DPDK cannot attach it: %.80s (%s)", name,
+			 devargs, *eal_last_error() ? eal_last_error() : "no such device or driver",
+			 strerror(-res));
 		return res;
 	}
 	res = port_of(devargs, port);
@@ -243,7 +243,8 @@ static int setup_queues(struct uplink_dev *dev, const struct rte_eth_dev_info *i
 
 static int fail(const struct uplink_dev *dev, const char *what, int res, char *err)
 {
-	snprintf(err, SW_ERR_LEN, "%s: %s: %s", dev->name, what, strerror(-res));
+	snprintf(err, SW_ERR_LEN, "%s: %s: %s%s%.80s", dev->name, what, strerror(-res),
+		 *eal_last_error() ? "; " : "", eal_last_error());
 	return res;
 }
 
@@ -309,7 +310,7 @@ int uplink_dev_open(struct uplink_dev *dev, const struct uplink_conf *conf, char
 {
 	int res;
 
-	*dev = (struct uplink_dev){ .name = conf->name };
+	*dev = (struct uplink_dev){ .name = conf->name, .link_forced = conf->link_forced };
 	res = eal_start(err);
 	if (res < 0)
 		return res;
@@ -368,5 +369,7 @@ void uplink_dev_close(struct uplink_dev *dev)
 bool uplink_dev_link(const struct uplink_dev *dev, struct rte_eth_link *link)
 {
 	memset(link, 0, sizeof(*link));
-	return !rte_eth_link_get_nowait(dev->port, link) && link->link_status;
+	if (!rte_eth_link_get_nowait(dev->port, link) && link->link_status)
+		return true;
+	return dev->link_forced;
 }

@@ -29,6 +29,7 @@ struct uplink_dev {
 	const char *name; /* the uplink's, for messages */
 	uint16_t port;
 	bool is_open, is_started;
+	bool link_forced; /* up, whatever the device says */
 	bool hardware; /* offloads cost no CPU of ours */
 	uint16_t nr_rxq, nr_txq;
 	uint16_t mtu;
