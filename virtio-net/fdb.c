@@ -17,7 +17,10 @@
 #include "core/cpu.h"
 
 #define LOCK_TRIES 512 /* of a loop: more than any holder needs, unless preempted */
-#define VICTIM_BUCKETS 16 /* looked at to make room for one entry */
+/* Looked at to make room for one entry: so many for the oldest of some, and more
+ * only until there is one. */
+#define VICTIM_BUCKETS 16
+#define VICTIM_BUCKETS_MAX 128
 #define CHUNK 256 /* buckets the control thread handles under one lock */
 #define HOLD_TICKS 1
 
@@ -210,7 +213,7 @@ static bool make_room(struct fdb *t, uint16_t port, uint32_t tick)
 	uint32_t fair = t->max / (t->nr_ports + !t->nr_of[port]);
 	struct victim v = { .s.b = NULL };
 
-	for (int n = 0; n < VICTIM_BUCKETS; n++) {
+	for (int n = 0; n < VICTIM_BUCKETS_MAX && (n < VICTIM_BUCKETS || !v.s.b); n++) {
 		t->hand = (uint32_t)((t->hand + 1) & t->mask);
 		find_victim(t, &t->bucket[t->hand], port, fair ? fair : 1, tick, &v);
 	}
@@ -225,8 +228,33 @@ static struct slot free_in(struct fdb_bucket *b)
 	return (struct slot){ NULL, 0 };
 }
 
-/* A free slot for an address, if need be that of the oldest of its buckets. */
-static struct slot slot_get(struct fdb *t, uint64_t hash, uint32_t tick)
+/*
+ * Make room in a full bucket by moving one of its entries to that one's other
+ * bucket. It is there twice for a moment; a reader that looks in the one before and
+ * in the other behind misses it, and floods a frame.
+ */
+static struct slot displace_from(struct fdb *t, struct fdb_bucket *b)
+{
+	for (unsigned int i = 0; i < FDB_WAYS; i++) {
+		uint64_t key = b->key[i], hash = fdb_hash(t, key);
+		struct fdb_bucket *other = fdb_bucket(t, hash);
+		struct slot s;
+
+		if (other == b)
+			other = fdb_bucket2(t, hash);
+		s = free_in(other);
+		if (!s.b)
+			continue;
+		slot_set(t, s, key, b->where[i], read_once(&b->stamp[i]));
+		slot_clear(t, (struct slot){ b, i });
+		return (struct slot){ b, i };
+	}
+	return (struct slot){ NULL, 0 };
+}
+
+/* A free slot for an address of port, if need be that of the oldest entry of its
+ * buckets, one of its own if there is any. */
+static struct slot slot_get(struct fdb *t, uint64_t hash, uint16_t port, uint32_t tick)
 {
 	struct fdb_bucket *b = fdb_bucket(t, hash), *b2 = fdb_bucket2(t, hash);
 	struct victim v = { .s.b = NULL };
@@ -234,10 +262,18 @@ static struct slot slot_get(struct fdb *t, uint64_t hash, uint32_t tick)
 
 	if (!s.b)
 		s = free_in(b2);
+	if (!s.b)
+		s = displace_from(t, b);
+	if (!s.b)
+		s = displace_from(t, b2);
 	if (s.b)
 		return s;
-	find_victim(t, b, 0, 0, tick, &v);
-	find_victim(t, b2, 0, 0, tick, &v);
+	find_victim(t, b, port, 1, tick, &v);
+	find_victim(t, b2, port, 1, tick, &v);
+	if (!v.s.b) {
+		find_victim(t, b, port, 0, tick, &v);
+		find_victim(t, b2, port, 0, tick, &v);
+	}
 	evict(t, &v);
 	return v.s;
 }
@@ -289,7 +325,7 @@ static enum fdb_result learn_locked(struct fdb *t, uint64_t key, uint16_t port, 
 		return FDB_MOVED;
 	}
 	if (t->nr < t->max || make_room(t, port, tick))
-		s = slot_get(t, hash, tick);
+		s = slot_get(t, hash, port, tick);
 	if (!s.b) {
 		counter_add(&t->stats.full, 1);
 		return FDB_FULL;
@@ -335,7 +371,7 @@ int fdb_set_static(struct fdb *t, uint64_t key, uint16_t port, uint32_t tick)
 		goto out;
 	}
 	if (t->nr < t->max || evict_any(t, tick))
-		s = slot_get(t, hash, tick);
+		s = slot_get(t, hash, port, tick);
 	if (s.b)
 		slot_set(t, s, key, port | FDB_STATIC, tick);
 	else

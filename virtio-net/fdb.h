@@ -3,8 +3,9 @@
  *
  * Theory of operation
  *
- * A hash table of buckets of one cache line, four entries each; an address may
- * be in either of two. Loops look up without a lock; a keyed hash keeps a guest
+ * A hash table of buckets of one cache line, four entries each, at most half full;
+ * an address may be in either of two, and one makes room for another by going over
+ * to its other bucket. Loops look up without a lock; a keyed hash keeps a guest
  * from choosing addresses that share a bucket. An entry is valid while its key is
  * not zero: who changes where it points sets the key to zero first and last to its
  * new value, and a reader looks at the key again behind the value.
@@ -105,8 +106,11 @@ static inline uint64_t fdb_key(uint64_t mac, uint16_t vid)
 static inline uint64_t fdb_hash(const struct fdb *t, uint64_t key)
 {
 	__uint128_t m = (__uint128_t)(key ^ t->seed[0]) * t->seed[1];
+	uint64_t h = (uint64_t)m ^ (uint64_t)(m >> 64);
 
-	return (uint64_t)m ^ (uint64_t)(m >> 64);
+	/* Addresses are often numbered: one product leaves them in a pattern. */
+	h *= 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 32;
 }
 
 static inline struct fdb_bucket *fdb_bucket(const struct fdb *t, uint64_t hash)
@@ -117,7 +121,7 @@ static inline struct fdb_bucket *fdb_bucket(const struct fdb *t, uint64_t hash)
 static inline struct fdb_bucket *fdb_bucket2(const struct fdb *t, uint64_t hash)
 {
 	/* Odd, so that it is another one than the first. */
-	return &t->bucket[(hash ^ (hash >> 32 | 1)) & t->mask];
+	return &t->bucket[(hash ^ (hash >> 40 | 1)) & t->mask];
 }
 
 static inline void fdb_prefetch(const struct fdb *t, uint64_t hash)

@@ -142,6 +142,10 @@ struct sw_live *sw_live_create(const struct sw_port_conf *conf)
 		live->in_checks |= SW_CHECK_SPOOF;
 	if (conf->loopback)
 		live->in_checks |= SW_CHECK_LOOPBACK;
+	if (conf->acl_in)
+		live->in_checks |= SW_CHECK_ACL;
+	if (conf->acl_out)
+		live->out_checks |= SW_CHECK_ACL;
 	if (conf->in_bytes.rate || conf->in_frames.rate)
 		live->in_checks |= SW_CHECK_LIMIT;
 	if (conf->out_bytes.rate || conf->out_frames.rate)

@@ -148,6 +148,11 @@ uint32_t sw_filter_in(struct burst *b, uint32_t alive)
 	}
 	if (checks & SW_CHECK_SPOOF)
 		alive = filter_spoofed(b, alive);
+	if (checks & SW_CHECK_ACL && alive) {
+		pass = sw_acl_filter(conf->acl_in, b->lane->index, &b->s->acl, b->frames, alive);
+		drop(b->stats->drops, DROP_ACL_IN, alive & ~pass);
+		alive = pass;
+	}
 	if (checks & SW_CHECK_LIMIT) {
 		pass = limit_both(b, b->src, &conf->in_frames, SW_LIMIT_IN_FRAMES, &conf->in_bytes,
 				  SW_LIMIT_IN_BYTES, alive);
@@ -173,6 +178,11 @@ uint32_t sw_filter_out(struct burst *b, struct sw_port *dst, const struct sw_liv
 	if (checks & SW_CHECK_ISOLATED && b->live->conf.isolated) {
 		drop(drops, DROP_ISOLATED, frames);
 		return 0;
+	}
+	if (checks & SW_CHECK_ACL) {
+		pass = sw_acl_filter(conf->acl_out, b->lane->index, &b->s->acl, b->frames, frames);
+		drop(drops, DROP_ACL_OUT, frames & ~pass);
+		frames = pass;
 	}
 	if (checks & SW_CHECK_LIMIT) {
 		pass = limit_both(b, dst, &conf->out_frames, SW_LIMIT_OUT_FRAMES, &conf->out_bytes,

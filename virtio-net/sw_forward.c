@@ -114,6 +114,7 @@ static uint32_t classify(struct burst *b, unsigned int nr, uint64_t seen_key)
 	s->learn = learn;
 	s->multicast = multicast;
 	s->alt_done = 0;
+	s->acl.done = 0;
 	counter_add(&b->stats->in_frames, nr);
 	counter_add(&b->stats->in_bytes, bytes);
 	counter_add(&b->stats->in_bursts, 1);

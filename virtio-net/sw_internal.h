@@ -11,6 +11,7 @@
 
 #include "core/atomic.h"
 #include "core/base.h"
+#include "virtio-net/acl.h"
 #include "virtio-net/fdb.h"
 #include "virtio-net/limit.h"
 #include "virtio-net/vswitch.h"
@@ -30,6 +31,7 @@ enum {
 	SW_CHECK_STORM = 1 << 4, /* in */
 	SW_CHECK_ISOLATED = 1 << 5, /* out */
 	SW_CHECK_LIMIT = 1 << 6,
+	SW_CHECK_ACL = 1 << 7,
 };
 
 enum sw_limit_kind {
@@ -146,6 +148,7 @@ struct sw_scratch {
 	uint16_t to[SW_PORTS_MAX];
 	uint32_t mask[SW_PORTS_MAX]; /* all zero between bursts */
 	struct sw_lane_stats stats;
+	struct acl_burst acl; /* acl.done is 0 before each burst */
 	_Alignas(CACHE_LINE) uint8_t alt_room[FRAME_BURST][FRAME_ROOM];
 };
 

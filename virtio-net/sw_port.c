@@ -92,6 +92,7 @@ static struct sw_members *members_publish(struct vswitch *sw, struct sw_members 
 struct retired {
 	struct vswitch *sw;
 	struct sw_live *live;
+	struct sw_acl *acl_in, *acl_out;
 	struct sw_members *members;
 	int forget; /* number of a port, -1: none */
 };
@@ -104,6 +105,8 @@ static void retired_free(void *opaque)
 	if (r->forget >= 0)
 		sw_forget_port(r->sw, (unsigned int)r->forget, false);
 	free(r->live);
+	sw_acl_destroy(r->acl_in);
+	sw_acl_destroy(r->acl_out);
 	free(r->members);
 	free(r);
 }
@@ -155,6 +158,17 @@ static void resolve_mirrors(struct vswitch *sw)
 	}
 }
 
+/* --- access lists ---------------------------------------------------------------- */
+
+/* A configuration that is not taken after all; kept: what the port has, or NULL. */
+static void free_lists(const struct sw_port_conf *conf, const struct sw_port_conf *kept)
+{
+	if (!kept || conf->acl_in != kept->acl_in)
+		sw_acl_destroy(conf->acl_in);
+	if (!kept || conf->acl_out != kept->acl_out)
+		sw_acl_destroy(conf->acl_out);
+}
+
 /* --- ports ----------------------------------------------------------------------- */
 
 static void port_free(struct port *p)
@@ -162,8 +176,10 @@ static void port_free(struct port *p)
 	if (!p)
 		return;
 	free(p->grace);
-	if (p->pub.conf)
+	if (p->pub.conf) {
+		free_lists(p->pub.conf, NULL);
 		free(port_live(&p->pub));
+	}
 	free(p->pub.stats);
 	free(p->pub.limits);
 	free(p->lanes);
@@ -200,6 +216,11 @@ static struct port *port_alloc(struct vswitch *sw, const char *name,
 		sw_limits_set(p->pub.limits, conf);
 		return p;
 	}
+	if (live) {
+		/* Still the caller's. */
+		live->conf.acl_in = NULL;
+		live->conf.acl_out = NULL;
+	}
 	port_free(p);
 	return NULL;
 }
@@ -232,50 +253,75 @@ static int no_memory(const char *name, char *err)
 	return -ENOMEM;
 }
 
-int sw_port_add(struct vswitch *sw, const char *name, const struct sw_port_ops *ops, void *priv,
-		const struct sw_port_conf *conf, struct sw_port **port, char *err)
+static int check_new(struct vswitch *sw, const char *name, const struct sw_port_conf *conf,
+		     char *err)
 {
-	int index = free_index(sw), ret = check_name(sw, name, err);
-	struct sw_members *m;
-	struct retiree old;
-	struct port *p;
+	int ret = check_name(sw, name, err);
 
 	if (!ret)
 		ret = sw_conf_check(name, conf, err);
-	if (ret < 0)
-		return ret;
-	if (index < 0) {
+	if (!ret && free_index(sw) < 0) {
 		snprintf(err, SW_ERR_LEN, "port '%s': the switch has %d ports already", name,
 			 SW_PORTS_MAX);
-		return index;
+		ret = -ENOSPC;
 	}
-	p = port_alloc(sw, name, conf);
-	if (!p || retiree_alloc(sw, &old) < 0) {
-		port_free(p);
-		return no_memory(name, err);
-	}
-	p->pub.ops = ops;
-	p->pub.priv = priv;
-	p->pub.index = (uint16_t)index;
-	/* Its owner must know it before a frame comes. */
-	*port = &p->pub;
+	return ret;
+}
+
+/* Let loops see a port that is complete. */
+static int port_publish(struct vswitch *sw, struct port *p)
+{
+	unsigned int index = p->pub.index;
+	struct sw_members *m;
+	struct retiree old;
+
+	if (retiree_alloc(sw, &old) < 0)
+		return -ENOMEM;
 	/* Release: pairs with the acquire in port_at(). */
 	store_release(&sw->ports[index], &p->pub);
 	m = members_create(sw);
 	if (!m) {
 		/* No list names it, so no lane has looked. */
 		store_release(&sw->ports[index], NULL);
-		*port = NULL;
 		retiree_free(&old);
-		port_free(p);
-		return no_memory(name, err);
+		return -ENOMEM;
 	}
 	sw->all[index] = p;
 	old.r->members = members_publish(sw, m);
 	resolve_mirrors(sw);
 	retiree_start(&old);
+	return 0;
+}
+
+int sw_port_add(struct vswitch *sw, const char *name, const struct sw_port_ops *ops, void *priv,
+		const struct sw_port_conf *conf, struct sw_port **port, char *err)
+{
+	int ret = check_new(sw, name, conf, err);
+	struct port *p;
+
+	*port = NULL;
+	if (ret < 0)
+		goto err_lists;
+	ret = no_memory(name, err);
+	p = port_alloc(sw, name, conf);
+	if (!p)
+		goto err_lists;
+	p->pub.ops = ops;
+	p->pub.priv = priv;
+	p->pub.index = (uint16_t)free_index(sw);
+	/* Its owner must know it before a frame comes. */
+	*port = &p->pub;
+	if (port_publish(sw, p) < 0) {
+		*port = NULL;
+		port_free(p); /* with its lists */
+		return ret;
+	}
 	log_info("port '%s': added", name);
 	return 0;
+
+err_lists:
+	free_lists(conf, NULL);
+	return ret;
 }
 
 static bool same_vlans(const struct sw_port_conf *a, const struct sw_port_conf *b)
@@ -292,6 +338,16 @@ static bool keeps_macs(const struct sw_port_conf *a, const struct sw_port_conf *
 	       !memcmp(a->macs, b->macs, sizeof(a->macs));
 }
 
+/* With the lists that the configuration in use does not have. */
+static void retire_live(struct retired *r, struct sw_live *live, const struct sw_port_conf *used)
+{
+	r->live = live;
+	if (live->conf.acl_in != used->acl_in)
+		r->acl_in = live->conf.acl_in;
+	if (live->conf.acl_out != used->acl_out)
+		r->acl_out = live->conf.acl_out;
+}
+
 int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err)
 {
 	struct vswitch *sw = port->sw;
@@ -301,11 +357,14 @@ int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err
 	int ret;
 
 	ret = sw_conf_check(port->name, conf, err);
-	if (ret < 0)
+	if (ret < 0) {
+		free_lists(conf, &was->conf);
 		return ret;
+	}
 	live = sw_live_create(conf);
 	if (!live || retiree_alloc(sw, &old) < 0) {
 		free(live);
+		free_lists(conf, &was->conf);
 		return no_memory(port->name, err);
 	}
 	/* Release: pairs with the acquire in port_live(). */
@@ -313,11 +372,11 @@ int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err
 	m = members_create(sw);
 	if (!m) {
 		store_release(&port->conf, &was->conf);
-		old.r->live = live;
+		retire_live(old.r, live, &was->conf);
 		retiree_start(&old);
 		return no_memory(port->name, err);
 	}
-	old.r->live = was;
+	retire_live(old.r, was, conf);
 	old.r->members = members_publish(sw, m);
 	sw_limits_set(port->limits, conf);
 	resolve_mirrors(sw);

@@ -159,8 +159,21 @@ json_t *sw_port_status(struct sw_port *port)
 		put_text(obj, "mirror", conf->mirror);
 		put_bool(obj, "mirror-exists", port_of(port)->mirror);
 	}
+	put_u64(obj, "acl-in-rules", conf->acl_in ? sw_acl_nr_rules(conf->acl_in) : 0);
+	put_u64(obj, "acl-out-rules", conf->acl_out ? sw_acl_nr_rules(conf->acl_out) : 0);
 	json_object_set_new(obj, "limits", limits(conf));
 	json_object_set_new(obj, "counters", counters(port));
+	return obj;
+}
+
+json_t *sw_port_acl_status(struct sw_port *port)
+{
+	const struct sw_port_conf *conf = port->conf;
+	json_t *obj = json_object();
+
+	json_object_set_new(obj, "in", conf->acl_in ? sw_acl_status(conf->acl_in) : json_array());
+	json_object_set_new(obj, "out",
+			    conf->acl_out ? sw_acl_status(conf->acl_out) : json_array());
 	return obj;
 }
 

@@ -116,8 +116,8 @@ struct sw_port_conf {
 	/* Copy in and out of this port to that one; "" none. It need not exist yet.
 	 * Copies are neither looked up nor filtered, and not mirrored again. */
 	char mirror[SW_NAME_MAX];
-	/* Access lists, first match decides; NULL: everything passes. Owned by the
-	 * port once set. */
+	/* Access lists (acl.h), first match decides; NULL: everything passes. Owned by
+	 * the port once set; no two ports share one. */
 	struct sw_acl *acl_in, *acl_out;
 };
 
@@ -184,6 +184,9 @@ char *sw_vlans_format(const uint8_t set[512]);
 void sw_port_stats_sum(const struct sw_port *port, struct sw_port_stats *sum);
 /* Counters, limits, VLANs, drops by name: a new object. */
 json_t *sw_port_status(struct sw_port *port);
+/* {"in": [...], "out": [...]}: the rules of its access lists, each with "rule" and
+ * "hits": a new object. */
+json_t *sw_port_acl_status(struct sw_port *port);
 /* Size and use of the MAC table, ports, lanes: a new object. */
 json_t *vswitch_status(struct vswitch *sw);
 /* {"mac", "vlan", "port", "age", "static"} each, age in seconds: a new array. */

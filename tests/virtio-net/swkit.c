@@ -3,19 +3,13 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
-#undef NDEBUG
 #include "tests/virtio-net/swkit.h"
 
-#include <assert.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "core/base.h"
+#include "tests/core/test.h"
 #include "virtio-net/net_bytes.h"
 
 #define TYPE_EXPERIMENT 0x88b5

@@ -4,20 +4,15 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
-#undef NDEBUG
-#include "tests/virtio-net/swkit.h"
+#include "tests/core/test.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "core/base.h"
+#include "tests/virtio-net/swkit.h"
 #include "virtio-net/net_bytes.h"
 
 enum {
