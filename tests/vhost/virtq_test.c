@@ -510,6 +510,9 @@ static void packed_base_without_a_used_half_means_that_nothing_is_in_flight(void
 		struct virtq_conf conf;
 
 		rk_driver_reset(k, true, 5, at[i] | at[i] << 16);
+		/* What was used in this round. */
+		for (unsigned int pos = 0; pos < (at[i] & 0x7fff); pos++)
+			k->pdesc[pos].flags = cpu_to_le16(VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED);
 		conf = rk_conf(k, packed_kind, 5, at[i]);
 		assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
 		virtq_set_state(&k->vq, VIRTQ_STARTED);
