@@ -23,8 +23,6 @@ static void retry_run(struct loop_work *w)
 		tlb->refused[tlb->nr_refused++].perm = tlb->miss_perm;
 	}
 	virtq_unlock(tlb->vq);
-	/* Pairs with the acquire in virtq_tlb_retry(). */
-	store_release(&tlb->retrying, false);
 }
 
 int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
@@ -61,12 +59,7 @@ void virtq_tlb_retry(struct virtq *vq, bool refused)
 {
 	struct virtq_tlb *tlb = vq->tlb;
 
-	/* One that is under way finds what there is to be found now. If that is
-	 * nothing, the ring stalls and tells again. */
-	if (load_acquire(&tlb->retrying))
-		return;
 	tlb->retry_refused = refused;
-	tlb->retrying = true;
 	loop_post(vq->loop, &tlb->retry_work);
 }
 

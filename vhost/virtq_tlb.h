@@ -58,7 +58,6 @@ struct virtq_tlb {
 	struct ev_work miss_work; /* posted when the ring stalls */
 	struct loop_work retry_work; /* to try again */
 	bool retry_refused; /* what retry_work says */
-	bool retrying; /* retry_work is posted; the loop clears it */
 	uint64_t nr_misses; /* asked of the front-end */
 };
 
@@ -67,7 +66,8 @@ struct virtq_tlb {
 int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
 		     void (*miss)(struct ev_work *work), int node);
 void virtq_tlb_destroy(struct virtq *vq);
-/* Control thread: the front-end has answered; have the loop try again. */
+/* Control thread: the front-end has answered; have the loop try again. Once after
+ * each time that the ring told. */
 void virtq_tlb_retry(struct virtq *vq, bool refused);
 
 /* --- the ring's loop ------------------------------------------------------------- */

@@ -112,6 +112,8 @@ struct vu_miss {
 	iova_t addr;
 	uint32_t perm;
 	uint32_t nr; /* to know the reply to an earlier one */
+	/* Of a chain: the ring has stalled and is to be told to try again, once. */
+	bool stalled;
 };
 
 struct vu_ring {
@@ -333,7 +335,7 @@ void vu_iotlb_want_areas(struct vu_ring *vr);
 void vu_iotlb_ring_missed(struct ev_work *w);
 /* The front-end has replied to the ring's miss. */
 void vu_iotlb_replied(struct vu_ring *vr, bool refused);
-/* The ring has stopped. */
+/* The ring starts or has stopped. */
 void vu_iotlb_forget_miss(struct vu_ring *vr);
 /* The region is about to go. */
 void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r);

@@ -67,7 +67,10 @@ static void want(struct vu_ring *vr, iova_t addr, uint32_t perm)
 
 	if (m->state != VU_MISS_NONE && m->addr.v == addr.v && m->perm == perm)
 		return;
-	*m = (struct vu_miss){ VU_MISS_WANTED, addr, perm, m->nr + 1 };
+	m->state = VU_MISS_WANTED;
+	m->addr = addr;
+	m->perm = perm;
+	m->nr++;
 	if (vr->dev->backend.w.fd < 0)
 		log_limited(LOG_LEVEL_WARNING, "%s: no channel to ask for I/O address 0x%llx",
 			    vr->name, (unsigned long long)addr.v);
@@ -103,8 +106,10 @@ static bool is_answered(const struct vu_ring *vr, bool *denied)
 static void retry(struct vu_ring *vr, bool refused)
 {
 	vr->miss.state = VU_MISS_NONE;
-	if (vu_ring_is_on_loop(vr))
-		virtq_tlb_retry(&vr->vq, refused);
+	if (!vr->miss.stalled)
+		return;
+	vr->miss.stalled = false;
+	virtq_tlb_retry(&vr->vq, refused);
 }
 
 /* A ring has stalled: its loop tells. */
@@ -114,8 +119,9 @@ void vu_iotlb_ring_missed(struct ev_work *w)
 	struct vu_ring *vr = container_of(tlb->vq, struct vu_ring, vq);
 	bool denied;
 
-	if (!vu_ring_is_on_loop(vr))
-		return;
+	/* The loop tells before it answers a stop. */
+	assert(vu_ring_is_on_loop(vr));
+	vr->miss.stalled = true;
 	vr->miss.state = VU_MISS_NONE;
 	vr->miss.addr = tlb->miss_addr;
 	vr->miss.perm = tlb->miss_perm;
@@ -145,6 +151,7 @@ void vu_iotlb_replied(struct vu_ring *vr, bool refused)
 void vu_iotlb_forget_miss(struct vu_ring *vr)
 {
 	vr->miss.state = VU_MISS_NONE;
+	vr->miss.stalled = false;
 }
 
 /* --- the front-end's messages ---------------------------------------------------------- */
@@ -164,7 +171,7 @@ static void wake_waiting(struct vu_dev *dev)
 		struct vu_ring *vr = &dev->rings[i];
 		bool denied;
 
-		if (vr->miss.state == VU_MISS_NONE || !vu_ring_is_on_loop(vr))
+		if (!vr->miss.stalled)
 			continue;
 		if (is_answered(vr, &denied))
 			retry(vr, false);

@@ -315,6 +315,7 @@ static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
 		return ret;
 	}
 	vr->areas = (struct vu_areas){ conf->desc, conf->driver, conf->device };
+	vu_iotlb_forget_miss(vr);
 	vu_ring_set_state(vr, VU_RING_RUNNING);
 	dev->nr_running++;
 	vu_op_post(vr, LOOP_RING_START);

@@ -113,6 +113,47 @@ static void rings_stop_and_front_ends_leave_under_load(void **state)
 	}
 }
 
+static struct kit *iommu_kit;
+
+/* A front-end that answers misses while it waits for anything but an answer. */
+static void pump_and_answer(void *opaque)
+{
+	struct fe *fe = &iommu_kit->victim.fe;
+	static bool answering;
+
+	kit_pump(iommu_kit);
+	if (answering || fe->receiving || fe->backend_sock < 0)
+		return;
+	answering = true;
+	assert_true(fe_iommu_answer(fe, 0) >= 0);
+	answering = false;
+}
+
+static void translations_change_under_load(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+
+	iommu_kit = kit;
+	for (int packed = 0; packed < 2; packed++) {
+		kd->fe.pump = pump_and_answer;
+		kit_bring_up(kit, kd, KIT_RUNNING,
+			     1ull << VIRTIO_F_ACCESS_PLATFORM |
+				     (packed ? 1ull << VIRTIO_F_RING_PACKED : 0));
+		for (int i = 0; i < ROUNDS; i++) {
+			submit_batch(kd);
+			assert_int_equal(fe_iommu_unmap(&kd->fe, kd->buf, KIT_PAGE), 0);
+			if (i % 8 == 0)
+				assert_int_equal(fe_iommu_unmap(&kd->fe, kd->ring.desc_gpa, 4096),
+						 0);
+			read_status(kit, kd);
+			reap_batch(kd);
+		}
+		kit_serve(kit, &kit->witness);
+		kit_bring_down(kit, kd);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, kit_setup_threads, kit_teardown)
 
 int main(void)
@@ -121,6 +162,7 @@ int main(void)
 		TEST(memory_changes_under_load),
 		TEST(descriptors_and_the_log_change_under_load),
 		TEST(rings_stop_and_front_ends_leave_under_load),
+		TEST(translations_change_under_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
