@@ -33,6 +33,7 @@
 
 #include "core/base.h"
 #include "vhost/loop.h"
+#include "virtio-net/acl.h"
 #include "virtio-net/drop.h"
 #include "virtio-net/frame.h"
 
@@ -45,7 +46,6 @@
 
 struct vswitch;
 struct sw_port;
-struct sw_acl;
 struct capture;
 
 /* One per loop. Fields are the loop's thread's. */
