@@ -173,8 +173,7 @@ static int check_iommu(struct sriov *s, const char *addr, unsigned int flags)
 	bool confined;
 	int res;
 
-	sriov_path(s, path, "/sys");
-	res = iommu_group_read(path, addr, &group, text);
+	res = sriov_group(s, addr, &group, text);
 	confined = !res && !group->noiommu;
 	iommu_group_free(group);
 	if (confined)

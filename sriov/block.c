@@ -82,25 +82,30 @@ static bool has_moved_netdev(struct sriov *s, const struct sriov_func *f)
 
 static int block_net(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b)
 {
-	int res;
+	char(*netdev)[IFNAMSIZ];
+	int nr, res = 0;
 
 	if (has_moved_netdev(s, f))
 		return sriov_blocker_add(b, SRIOV_BLOCK_NETNS,
 					 "its network device is in another network namespace");
-	if (!*f->netdev)
-		return 0;
-	res = s->os->net_use(s, f->netdev, b);
-	return res == -ENODEV ? 0 : res;
+	nr = sriov_netdevs(s, f->addr, &netdev);
+	for (int i = 0; i < nr && !res; i++) {
+		res = s->os->net_use(s, netdev[i], b);
+		/* Gone meanwhile. */
+		if (res == -ENODEV)
+			res = 0;
+	}
+	free(netdev);
+	return res;
 }
 
 static int block_group(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b)
 {
-	char text[IOMMU_ERR_LEN], sysfs[SRIOV_PATH_LEN];
+	char text[IOMMU_ERR_LEN];
 	struct iommu_group *group;
 	int res;
 
-	sriov_path(s, sysfs, "/sys");
-	res = iommu_group_read(sysfs, f->addr, &group, text);
+	res = sriov_group(s, f->addr, &group, text);
 	if (res == -ENOENT)
 		return sriov_blocker_add(b, SRIOV_BLOCK_GROUP, "%s", text);
 	if (res < 0)

@@ -223,11 +223,9 @@ static int check_group_owner(struct sriov *s, const struct sriov_func *f, const 
 {
 	struct iommu_group *group;
 	struct sriov_rec rec;
-	char sysfs[SRIOV_PATH_LEN];
 	int res = 0;
 
-	sriov_path(s, sysfs, "/sys");
-	if (iommu_group_read(sysfs, f->addr, &group, NULL) < 0)
+	if (sriov_group(s, f->addr, &group, NULL) < 0)
 		return 0;
 	for (unsigned int i = 0; i < group->nr_members && !res; i++) {
 		if (!strcmp(group->member[i].address, f->addr) ||

@@ -280,8 +280,8 @@ static int set_items(struct sriov *s, const char *netdev, unsigned int vf,
 		sriov_step(s, text);
 		res = s->os->conf_set(s, netdev, vf, &item);
 		if (res < 0)
-			return sriov_fail(s, res, "%s: VF %u: %s: %s%s", netdev, vf, text,
-					  strerror(-res), set_hint(res));
+			return sriov_fail(s, sriov_kernel_errno(res), "%s: VF %u: %s: %s%s", netdev,
+					  vf, text, strerror(-res), set_hint(res));
 	}
 	return 0;
 }

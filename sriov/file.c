@@ -199,24 +199,104 @@ int sriov_vf_addrs(const struct sriov *s, const char *pf, char (**addr)[SRIOV_AD
 	return nr;
 }
 
+/* The function that a path of sysfs lies in: its last part that is an address. */
+static bool function_of(const char *path, char addr[SRIOV_ADDR_LEN])
+{
+	char part[SRIOV_ADDR_LEN + 1];
+	bool found = false;
+	size_t len;
+
+	for (; *path; path += len + (path[len] == '/')) {
+		len = strcspn(path, "/");
+		if (len >= sizeof(part))
+			continue;
+		memcpy(part, path, len);
+		part[len] = '\0';
+		found |= !sriov_addr_parse(part, addr);
+	}
+	return found;
+}
+
+int sriov_netdev_function(const struct sriov *s, const char *netdev, char addr[SRIOV_ADDR_LEN])
+{
+	char path[SRIOV_PATH_LEN], real[PATH_MAX], found[SRIOV_ADDR_LEN];
+
+	sriov_path(s, path, "/sys/class/net/%s/device", netdev);
+	/* Some have a device between, as virtio-net has. */
+	if (!realpath(path, real) || !function_of(real, found))
+		return -ENODEV;
+	memcpy(addr, found, SRIOV_ADDR_LEN);
+	return 0;
+}
+
+/* Where its network devices are looked for: in the folder it has for them, or
+ * among all if there may be a device between. NULL: it can have none. */
+static DIR *open_netdevs(const struct sriov *s, const char *addr, bool *own)
+{
+	char path[SRIOV_PATH_LEN], driver[SRIOV_NAME_LEN];
+	DIR *dir;
+
+	sriov_dev_path(s, path, addr, "net");
+	dir = opendir(path);
+	*own = dir;
+	if (dir)
+		return dir;
+	sriov_dev_path(s, path, addr, "driver");
+	sriov_file_link(path, driver, sizeof(driver));
+	if (!*driver || sriov_driver_is_vfio(driver))
+		return NULL;
+	sriov_path(s, path, "/sys/class/net");
+	return opendir(path);
+}
+
+int sriov_netdevs(const struct sriov *s, const char *addr, char (**netdev)[IFNAMSIZ])
+{
+	char owner[SRIOV_ADDR_LEN];
+	char(*grown)[IFNAMSIZ];
+	struct dirent *e;
+	int nr = 0;
+	bool own;
+	DIR *dir;
+
+	*netdev = NULL;
+	dir = open_netdevs(s, addr, &own);
+	while (dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || strlen(e->d_name) >= IFNAMSIZ)
+			continue;
+		if (!own &&
+		    (sriov_netdev_function(s, e->d_name, owner) < 0 || strcmp(owner, addr) != 0))
+			continue;
+		grown = reallocarray(*netdev, (size_t)nr + 1, sizeof(*grown));
+		if (!grown)
+			break;
+		*netdev = grown;
+		sriov_text(grown[nr++], IFNAMSIZ, "%s", e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return nr;
+}
+
 void sriov_netdev(const struct sriov *s, const char *addr, char *netdev)
 {
 	char path[SRIOV_PATH_LEN];
-	struct dirent *e;
-	DIR *dir;
+	char(*all)[IFNAMSIZ];
+	int nr;
 
+	nr = sriov_netdevs(s, addr, &all);
 	netdev[0] = '\0';
-	sriov_dev_path(s, path, addr, "net");
-	dir = opendir(path);
-	if (!dir)
-		return;
-	while ((e = readdir(dir))) {
+	for (int i = 0; i < nr; i++) {
+		/* Representors hang below their PF too, but are not its port. */
+		sriov_path(s, path, "/sys/class/net/%s/phys_port_name", all[i]);
+		char port[SRIOV_NAME_LEN];
+
+		if (sriov_file_read(path, port, sizeof(port)) > 0 && strstr(port, "vf"))
+			continue;
 		/* The lowest name, so that it is always the same one. */
-		if (e->d_name[0] != '.' && strlen(e->d_name) < IFNAMSIZ &&
-		    (!*netdev || strcmp(e->d_name, netdev) < 0))
-			sriov_text(netdev, IFNAMSIZ, "%s", e->d_name);
+		if (!*netdev || strcmp(all[i], netdev) < 0)
+			memcpy(netdev, all[i], IFNAMSIZ);
 	}
-	closedir(dir);
+	free(all);
 }
 
 uint64_t sriov_now_ms(void)

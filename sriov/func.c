@@ -53,21 +53,25 @@ static int read_group(struct sriov *s, const char *addr)
 	return atoi(group);
 }
 
+static void read_net_attr(struct sriov *s, const char *netdev, const char *file, char *buf,
+			  size_t len)
+{
+	char path[SRIOV_PATH_LEN];
+
+	sriov_path(s, path, "/sys/class/net/%s/%s", netdev, file);
+	if (sriov_file_read(path, buf, len) < 0)
+		buf[0] = '\0';
+}
+
 static void read_net(struct sriov *s, struct sriov_func *f)
 {
-	char file[64 + IFNAMSIZ];
-
 	sriov_netdev(s, f->addr, f->netdev);
 	if (!*f->netdev)
 		return;
-	sriov_text(file, sizeof(file), "net/%s/address", f->netdev);
-	sriov_attr_text(s, f->addr, file, f->mac, sizeof(f->mac));
-	sriov_text(file, sizeof(file), "net/%s/operstate", f->netdev);
-	sriov_attr_text(s, f->addr, file, f->operstate, sizeof(f->operstate));
-	sriov_text(file, sizeof(file), "net/%s/phys_switch_id", f->netdev);
-	sriov_attr_text(s, f->addr, file, f->switch_id, sizeof(f->switch_id));
-	sriov_text(file, sizeof(file), "net/%s/phys_port_name", f->netdev);
-	sriov_attr_text(s, f->addr, file, f->port_name, sizeof(f->port_name));
+	read_net_attr(s, f->netdev, "address", f->mac, sizeof(f->mac));
+	read_net_attr(s, f->netdev, "operstate", f->operstate, sizeof(f->operstate));
+	read_net_attr(s, f->netdev, "phys_switch_id", f->switch_id, sizeof(f->switch_id));
+	read_net_attr(s, f->netdev, "phys_port_name", f->port_name, sizeof(f->port_name));
 }
 
 /* Which VF of which PF; the PF knows it as virtfnN. */
@@ -191,4 +195,20 @@ void sriov_func_overrides(struct sriov *s, struct sriov_func *f, unsigned int nr
 	free(text);
 	free(paths);
 	free(res);
+}
+
+int sriov_group(struct sriov *s, const char *addr, struct iommu_group **group, char *err)
+{
+	char sysfs[SRIOV_PATH_LEN];
+
+	sriov_path(s, sysfs, "/sys");
+	return iommu_group_read(sysfs, addr, group, err);
+}
+
+int sriov_acs(struct sriov *s, const char *addr, struct iommu_acs_hop **hops)
+{
+	char sysfs[SRIOV_PATH_LEN];
+
+	sriov_path(s, sysfs, "/sys");
+	return iommu_acs_path(sysfs, addr, hops, NULL);
 }

@@ -181,7 +181,7 @@ int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, 
 	if (res == -EIO)
 		return sriov_fail(s, res, "%s: the process that wrote '%s' was killed", path, text);
 	if (!res && answer.res < 0)
-		res = sriov_fail(s, answer.res, "%s: writing '%s': %s", path,
+		res = sriov_fail(s, sriov_kernel_errno(answer.res), "%s: writing '%s': %s", path,
 				 *text == '\n' ? "" : text, strerror(-answer.res));
 	return res;
 }

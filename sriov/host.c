@@ -69,6 +69,11 @@ int sriov_fail(struct sriov *s, int code, const char *fmt, ...)
 	return code;
 }
 
+int sriov_kernel_errno(int res)
+{
+	return res == -EINVAL ? -EREMOTEIO : res;
+}
+
 void sriov_fail_more(struct sriov *s, const char *fmt, ...)
 {
 	char text[SRIOV_ERR_LEN];

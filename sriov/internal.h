@@ -56,6 +56,9 @@ struct sriov {
 /* Leave the sentence, return code. */
 int sriov_fail(struct sriov *s, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* What the kernel or a driver answered, so that -EINVAL is always the caller's:
+ * theirs becomes -EREMOTEIO. */
+int sriov_kernel_errno(int res);
 /* Put a beginning before the sentence that is there. */
 void sriov_fail_more(struct sriov *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* snprintf() for where being cut is fine. */
@@ -232,7 +235,12 @@ int sriov_conf_write(struct sriov *s, const char *netdev, unsigned int vf,
 		     const struct sriov_conf *want);
 /* As the PF's driver tells; has is 0 if it tells nothing of this VF. */
 int sriov_conf_read(struct sriov *s, const char *netdev, unsigned int vf, struct sriov_conf *conf);
-/* The PF's network device, "" if none. IFNAMSIZ. */
+/* All network devices of a function that this namespace shows; their number,
+ * *netdev is to be freed. */
+int sriov_netdevs(const struct sriov *s, const char *addr, char (**netdev)[IFNAMSIZ]);
+/* The PCI function of a network device; -ENODEV. */
+int sriov_netdev_function(const struct sriov *s, const char *netdev, char addr[SRIOV_ADDR_LEN]);
+/* The one of them that configures VFs, "" if none. IFNAMSIZ. */
 void sriov_netdev(const struct sriov *s, const char *addr, char *netdev);
 
 #endif

@@ -253,7 +253,7 @@ int sriov_func_read(struct sriov *s, const char *addr, unsigned int flags, struc
 /* The function behind a network device; netdevsim and others have none. */
 static int resolve_netdev(struct sriov *s, const char *name, char addr[SRIOV_ADDR_LEN])
 {
-	char path[SRIOV_PATH_LEN], link[SRIOV_NAME_LEN];
+	char path[SRIOV_PATH_LEN];
 
 	if (strchr(name, '/') || *name == '.' || strlen(name) >= IFNAMSIZ)
 		return -EINVAL;
@@ -263,8 +263,7 @@ static int resolve_netdev(struct sriov *s, const char *name, char addr[SRIOV_ADD
 				  "'%s': expected the address of a PCI function such as "
 				  "0000:3b:00.0, a network device, or PF/INDEX",
 				  name);
-	sriov_path(s, path, "/sys/class/net/%s/device", name);
-	if (sriov_file_link(path, link, sizeof(link)) < 0 || sriov_addr_parse(link, addr) < 0)
+	if (sriov_netdev_function(s, name, addr) < 0)
 		return sriov_fail(s, -ENODEV, "%s: the network device has no PCI function", name);
 	return 0;
 }

@@ -121,17 +121,15 @@ static void set_blockers(struct sriov *s, json_t *o, const struct sriov_func *f)
 
 static void set_group(struct sriov *s, json_t *o, const struct sriov_func *f)
 {
-	char sysfs[SRIOV_PATH_LEN];
 	struct iommu_acs_hop *hops;
 	struct iommu_group *group;
 	int nr;
 
-	sriov_path(s, sysfs, "/sys");
-	if (!iommu_group_read(sysfs, f->addr, &group, NULL)) {
+	if (!sriov_group(s, f->addr, &group, NULL)) {
 		json_object_set_new(o, "iommu-group", iommu_group_json(group));
 		iommu_group_free(group);
 	}
-	nr = iommu_acs_path(sysfs, f->addr, &hops, NULL);
+	nr = sriov_acs(s, f->addr, &hops);
 	if (nr >= 0) {
 		json_object_set_new(o, "acs", iommu_acs_json(hops, (unsigned int)nr));
 		free(hops);

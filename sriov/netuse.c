@@ -72,7 +72,9 @@ static void on_route(struct nl_object *obj, void *arg)
 	for (int i = 0; i < rtnl_route_get_nnexthops(route); i++) {
 		hop = rtnl_route_nexthop_n(route, i);
 		if (rtnl_route_nh_get_ifindex(hop) == u->ifindex) {
-			add(u, "carries the route", nl_addr2str(dst, text, sizeof(text)));
+			add(u, "carries the route",
+			    dst && nl_addr_get_len(dst) ? nl_addr2str(dst, text, sizeof(text))
+							: "default");
 			return;
 		}
 	}

@@ -243,7 +243,7 @@ static int give_drivers(struct sriov *s, struct sriov_rec *rec)
 			res = sriov_bind_new(s, &vf, driver);
 			/* As if the kernel had tried: some functions want to be set
 			 * up first, as NVMe's secondary controllers. */
-			if (res == -EIO || res == -EINVAL || res == -ENODEV) {
+			if (res == -EIO || res == -EREMOTEIO || res == -ENODEV) {
 				log_info("%s: no driver took it", v.addr[i]);
 				res = 0;
 			}

@@ -14,6 +14,7 @@
  *
  * Functions return 0 or a positive count, or -errno and a sentence that
  * sriov_error() gives: what was wanted, what stood in the way, who does it.
+ * -EINVAL is text that cannot mean what it should: the caller's mistake.
  * One thread at a time may use a struct sriov; the process should have no other
  * threads, as children are forked.
  *
@@ -182,6 +183,10 @@ void sriov_list_free(struct sriov_list *list); /* accepts NULL */
 int sriov_func_read(struct sriov *s, const char *addr, unsigned int flags, struct sriov_func *f);
 /* Everything, with blockers (below) and the group's members. NULL: no memory. */
 json_t *sriov_func_json(struct sriov *s, const struct sriov_func *f);
+
+/* iommu_group_read() and iommu_acs_path() of this machine. */
+int sriov_group(struct sriov *s, const char *addr, struct iommu_group **group, char *err);
+int sriov_acs(struct sriov *s, const char *addr, struct iommu_acs_hop **hops);
 
 /*
  * A function from what a user wrote: an address with or without its domain, the

@@ -281,7 +281,7 @@ int sriov_rec_load(struct sriov *s, const char *addr, struct sriov_rec *rec)
 	res = rec_unpack(s, root, rec);
 	json_decref(root);
 	if (res < 0)
-		return sriov_fail(s, res, "%s: not a record of this program's version", path);
+		return sriov_fail(s, -EIO, "%s: not a record of this program's version", path);
 	if (!res || (rec->device_ino && rec->device_ino != device_ino(s, addr))) {
 		memset(rec, 0, sizeof(*rec));
 		sriov_text(rec->addr, sizeof(rec->addr), "%s", addr);

@@ -229,7 +229,7 @@ static void a_record_that_is_no_record_is_told_and_stops_changes(void **state)
 	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EIO);
 	fake_says(s, FAKE_VF0 ".json: line 1:");
 	fake_file(&fake, "/run/ringbolt-vf/" FAKE_VF0 ".json", "{\"version\": 99}");
-	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EINVAL);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -EIO);
 	assert_int_equal(sriov_bind(s, FAKE_VF1, "vfio-pci", 0), 1);
 }
 

@@ -710,7 +710,7 @@ void fake_kill_at(unsigned int n)
 
 /* ---- For tests ---- */
 
-void fake_create(struct fake *f)
+void fake_fill(const struct fake *f)
 {
 	static const struct function functions[] = {
 		{ FAKE_PF, "0x8086\n", "0x10c9\n", "0x020000\n", "0\n", "igb", "eth0", 7, 128, 2,
@@ -721,9 +721,6 @@ void fake_create(struct fake *f)
 	};
 	static const char *const drivers[] = { "igb", "igbvf", "nvme", "virtio-pci" };
 
-	snprintf(f->root, sizeof(f->root), "%s/ringbolt-sriov-XXXXXX",
-		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-	assert_non_null(mkdtemp(f->root));
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
 		put_driver(f->root, drivers[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(functions); i++)
@@ -738,6 +735,14 @@ void fake_create(struct fake *f)
 	fake_file(f, DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1/dev", "259:0\n");
 	fake_file(f, DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1/uevent", "DEVNAME=nvme0n1\n");
 	fake_link(f, "/sys/block/nvme0n1", DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1");
+}
+
+void fake_create(struct fake *f)
+{
+	snprintf(f->root, sizeof(f->root), "%s/ringbolt-sriov-XXXXXX",
+		 getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+	assert_non_null(mkdtemp(f->root));
+	fake_fill(f);
 }
 
 void fake_destroy(struct fake *f)

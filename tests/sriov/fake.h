@@ -28,6 +28,8 @@ extern const struct sriov_os fake_os;
  * with disk nvme0n1, 2 VFs, no network. FAKE_PLAIN: neither PF nor VF.
  */
 void fake_create(struct fake *f);
+/* The same in a folder that is there. */
+void fake_fill(const struct fake *f);
 void fake_destroy(struct fake *f);
 /* A machine for a test: created, opened, and locked if asked for. */
 struct sriov *fake_open(struct fake *f, bool lock);
