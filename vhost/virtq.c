@@ -290,11 +290,14 @@ static bool chain_append(struct virtq_chain *c, uint8_t *p, uint64_t len, bool w
 void virtq_chain_add(struct virtq *vq, struct virtq_chain *c, uint64_t addr, uint32_t len,
 		     bool writable)
 {
-	uint32_t perm = writable ? IOTLB_WRITE : IOTLB_READ;
 	uint64_t left = len;
+	uint32_t perm;
 
 	if (virtq_chain_is_stalled(c))
 		return;
+	if (vq->out_only)
+		writable = false;
+	perm = writable ? IOTLB_WRITE : IOTLB_READ;
 	/* VIRTIO 1.3, "Message Framing": device-readable before device-writable. */
 	if (!writable && c->in_cnt) {
 		virtq_chain_bad(vq, c, "a device-readable buffer after a device-writable one");

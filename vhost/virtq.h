@@ -146,6 +146,11 @@ struct virtq {
 	/* The device's: see struct vu_ops. Set before the ring starts. */
 	unsigned int (*poll)(struct virtq *vq); /* NULL: the loop does not look at it */
 	void *priv;
+	/* The device writes to no buffer of this ring: all are device-readable,
+	 * whatever their descriptors say. DPDK's virtio driver marks the header of
+	 * a frame in several buffers as writable (packed rings, indirect tables),
+	 * and could send none without this. */
+	bool out_only;
 	/* Other threads than the loop's use the ring too: see virtq_lock(). */
 	bool shared;
 	uint32_t lock; /* 1: held */

@@ -151,6 +151,7 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 int vnet_tx_setup(struct vnet_queue *q)
 {
 	q->vq->poll = vnet_tx_poll;
+	q->vq->out_only = true;
 	return 0;
 }
 

@@ -237,6 +237,30 @@ static void indirect_chains_take_one_entry_each(void **state)
 	rk_close(k);
 }
 
+/* As DPDK's driver marks a frame's header, in every kind of chain. */
+static void what_is_writable_does_not_matter_where_the_device_only_reads(void **state)
+{
+	const struct rk_buf bufs[] = { { RK_BUF, 12, W }, { RK_BUF, 100, 0 }, { RK_BUF, 7, W } };
+	struct ringkit *k = open_with(state, 4, 0);
+
+	k->vq.out_only = true;
+	for (uint16_t id = 0; id < 2; id++) {
+		struct virtq_chain c;
+
+		if (id)
+			rk_put(k, id, bufs, 3);
+		else
+			rk_put_indirect(k, id, RK_TABLE, bufs, 3);
+		c = rk_pop(k);
+		assert_int_equal(c.error, 0);
+		assert_int_equal(c.out_cnt, 3);
+		assert_int_equal(c.in_cnt, 0);
+		assert_int_equal(c.out_len, 119);
+		rk_complete(k, id, 0);
+	}
+	rk_close(k);
+}
+
 static void buffers_in_every_region_are_found(void **state)
 {
 	const struct rk_buf bufs[] = {
@@ -546,6 +570,7 @@ static const struct CMUnitTest tests[] = {
 	BOTH(indices_wrap_many_times),
 	BOTH(chains_of_mixed_lengths_wrap_many_times),
 	BOTH(indirect_chains_take_one_entry_each),
+	BOTH(what_is_writable_does_not_matter_where_the_device_only_reads),
 	BOTH(buffers_in_every_region_are_found),
 	BOTH(flush_publishes_the_batch_at_once),
 	BOTH(in_order_ring_completes_in_order_whatever_the_device_does),
