@@ -19,7 +19,9 @@ void virtq_burst_add_chain(struct virtq_burst *b, const struct virtq_chain *c, u
 	uint16_t nr = b->writable ? c->in_cnt : c->out_cnt;
 	uint64_t len = b->writable ? c->in_len : c->out_len;
 
-	b->buf[b->nr++] = (struct virtq_buf){
+	struct virtq_buf *buf = &b->buf[b->nr++];
+
+	*buf = (struct virtq_buf){
 		.iov = iov,
 		.len = (uint32_t)min_u64(len, UINT32_MAX),
 		.id = id,
@@ -27,6 +29,11 @@ void virtq_burst_add_chain(struct virtq_burst *b, const struct virtq_chain *c, u
 		.nr_iov = nr,
 		.error = c->error,
 	};
+	/* One buffer of an indirect table, for instance. */
+	if (nr == 1) {
+		buf->one = *iov;
+		buf->iov = &buf->one;
+	}
 	b->iov_used += c->out_cnt + c->in_cnt;
 }
 
