@@ -254,7 +254,7 @@ static int announce_ack(struct vnet *vn, struct reader *r, unsigned int command)
 /* --- the table --------------------------------------------------------------------------------- */
 
 struct command {
-	unsigned int class, command;
+	unsigned int class_id, command;
 	unsigned int feature; /* without which there is no such command */
 	int (*run)(struct vnet *vn, struct reader *r, unsigned int command);
 };
@@ -283,10 +283,11 @@ static const struct command commands[] = {
 	CMD(GUEST_OFFLOADS, SET, CTRL_GUEST_OFFLOADS, guest_offloads_set),
 };
 
-static const struct command *find(const struct vnet *vn, uint64_t class, uint64_t command)
+static const struct command *find(const struct vnet *vn, unsigned int class_id,
+				  unsigned int command)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++)
-		if (commands[i].class == class && commands[i].command == command &&
+		if (commands[i].class_id == class_id && commands[i].command == command &&
 		    vn->features & VNET_BIT(commands[i].feature))
 			return &commands[i];
 	return NULL;
@@ -295,13 +296,14 @@ static const struct command *find(const struct vnet *vn, uint64_t class, uint64_
 uint8_t vnet_cmd_run(struct vnet *vn, const uint8_t *cmd, size_t len)
 {
 	struct reader r = { .p = cmd, .len = len, .ok = true };
-	unsigned int class = (unsigned int)take_le(&r, 1), command = (unsigned int)take_le(&r, 1);
-	const struct command *c = r.ok ? find(vn, class, command) : NULL;
+	unsigned int class_id = (unsigned int)take_le(&r, 1),
+		     command = (unsigned int)take_le(&r, 1);
+	const struct command *c = r.ok ? find(vn, class_id, command) : NULL;
 	int ret = c ? c->run(vn, &r, command) : -EOPNOTSUPP;
 
 	if (!ret)
 		return VIRTIO_NET_OK;
 	log_limited(LOG_LEVEL_WARNING, "%s: control command %u.%u with %zu bytes refused: %s",
-		    vn->name, class, command, len, strerror(-ret));
+		    vn->name, class_id, command, len, strerror(-ret));
 	return VIRTIO_NET_ERR;
 }

@@ -133,7 +133,22 @@ static uint64_t ring_addr(const struct drv_ring *r, uint64_t gpa)
 						       : fe_uva(r->fe, gpa);
 }
 
+uint32_t drv_used_base(const struct drv_ring *r)
+{
+	uint32_t half;
+
+	if (!r->packed)
+		return le16_to_cpu((le16){ __atomic_load_n(&r->used->idx.wire, __ATOMIC_ACQUIRE) });
+	half = r->used_idx | (uint32_t)r->used_wrap << 15;
+	return half | half << 16;
+}
+
 int drv_start(struct drv_ring *r)
+{
+	return drv_start_at(r, r->ops->base(r));
+}
+
+int drv_start_at(struct drv_ring *r, uint32_t base)
 {
 	struct fe_vring_addr addr = {
 		.index = r->index,
@@ -145,7 +160,7 @@ int drv_start(struct drv_ring *r)
 
 	err = fe_vring_num(r->fe, r->index, r->size);
 	if (!err)
-		err = fe_vring_base(r->fe, r->index, r->ops->base(r));
+		err = fe_vring_base(r->fe, r->index, base);
 	if (!err)
 		err = fe_vring_addr(r->fe, &addr);
 	if (!err)

@@ -127,6 +127,11 @@ void drv_destroy(struct drv_ring *r);
 void drv_set_base(struct drv_ring *r, uint32_t base);
 /* The messages that start the ring where it stands. 0 or -errno. */
 int drv_start(struct drv_ring *r);
+/* The same for a ring with buffers that the device has not taken yet: from where
+ * it stands. */
+int drv_start_at(struct drv_ring *r, uint32_t base);
+/* Where a device stands that holds no chain; packed: all has been reaped. */
+uint32_t drv_used_base(const struct drv_ring *r);
 /* GET_VRING_BASE: the device has finished what it took, which can be reaped
  * still. -EPROTO if it says another place than the ring is at. */
 int drv_stop(struct drv_ring *r);

@@ -208,12 +208,26 @@ void net_abandon(struct net *n)
 	fe_close(&n->fe);
 }
 
+/* Most of its buffers have not been used. */
+static int stop_receiving(struct net *n, struct net_ring *rx)
+{
+	uint32_t base, len;
+	void *cookie;
+	int err = fe_get_vring_base(&n->fe, rx->ring.index, &base);
+
+	while (!err && (err = drv_reap(&rx->ring, &cookie, &len)) == 1)
+		err = 0;
+	if (!err && base != drv_used_base(&rx->ring))
+		err = -EPROTO;
+	return err;
+}
+
 int net_close(struct net *n)
 {
 	int first = n->ctrl.exists ? drv_stop(&n->ctrl.ring) : 0, err;
 
 	for (unsigned int i = 0; i < n->pairs; i++) {
-		err = drv_stop(&n->rx[i].ring);
+		err = stop_receiving(n, &n->rx[i]);
 		first = first ? first : err;
 		err = drv_stop(&n->tx[i].ring);
 		first = first ? first : err;
@@ -229,7 +243,7 @@ int net_reconnect(struct net *n)
 	if (!err)
 		err = greet(n);
 	for (unsigned int i = 0; !err && i < n->pairs; i++) {
-		err = drv_start(&n->rx[i].ring);
+		err = drv_start_at(&n->rx[i].ring, drv_used_base(&n->rx[i].ring));
 		if (!err)
 			err = drv_start(&n->tx[i].ring);
 	}
@@ -415,7 +429,7 @@ int net_recv_wait(struct net *n, unsigned int pair, struct net_frame *frame)
 
 /* --- commands ------------------------------------------------------------------------ */
 
-int net_ctrl_cut(struct net *n, uint8_t class, uint8_t command, const void *data, uint32_t len,
+int net_ctrl_cut(struct net *n, uint8_t class_id, uint8_t command, const void *data, uint32_t len,
 		 uint32_t piece)
 {
 	uint32_t total = 2 + len, off = 0, used;
@@ -427,7 +441,7 @@ int net_ctrl_cut(struct net *n, uint8_t class, uint8_t command, const void *data
 
 	if (!n->ctrl.exists || total > CMD_MAX)
 		return -EINVAL;
-	n->cmd[0] = class;
+	n->cmd[0] = class_id;
 	n->cmd[1] = command;
 	if (len)
 		memcpy(n->cmd + 2, data, len);
@@ -452,7 +466,7 @@ int net_ctrl_cut(struct net *n, uint8_t class, uint8_t command, const void *data
 	return used == 1 || used == UINT32_MAX ? *ack : -EPROTO;
 }
 
-int net_ctrl(struct net *n, uint8_t class, uint8_t command, const void *data, uint32_t len)
+int net_ctrl(struct net *n, uint8_t class_id, uint8_t command, const void *data, uint32_t len)
 {
-	return net_ctrl_cut(n, class, command, data, len, 0);
+	return net_ctrl_cut(n, class_id, command, data, len, 0);
 }

@@ -110,9 +110,9 @@ int net_recv(struct net *n, unsigned int pair, struct net_frame *frame);
 int net_recv_wait(struct net *n, unsigned int pair, struct net_frame *frame);
 
 /* A command: the ack byte, or -errno. */
-int net_ctrl(struct net *n, uint8_t class, uint8_t command, const void *data, uint32_t len);
+int net_ctrl(struct net *n, uint8_t class_id, uint8_t command, const void *data, uint32_t len);
 /* The same in buffers of piece bytes each; 0: header, data and ack apart. */
-int net_ctrl_cut(struct net *n, uint8_t class, uint8_t command, const void *data, uint32_t len,
+int net_ctrl_cut(struct net *n, uint8_t class_id, uint8_t command, const void *data, uint32_t len,
 		 uint32_t piece);
 
 static inline bool net_has(const struct net *n, unsigned int bit)
