@@ -111,7 +111,7 @@ static void count_port(struct fdb *t, uint32_t where, int by)
 
 	if (!*nr && by > 0)
 		t->nr_ports++;
-	*nr = (uint32_t)((int)*nr + by);
+	write_once(nr, (uint32_t)((int)*nr + by));
 	if (!*nr)
 		t->nr_ports--;
 	if (where & FDB_STATIC)

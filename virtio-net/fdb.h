@@ -78,7 +78,7 @@ struct fdb {
 	uint64_t seed[2];
 	uint32_t max; /* entries */
 	uint32_t max_age; /* ticks */
-	/* Under the lock. */
+	/* Under the lock; nr and nr_of may be read without, with read_once(). */
 	_Alignas(CACHE_LINE) uint32_t lock;
 	uint32_t nr, nr_static;
 	uint32_t nr_ports; /* with an entry */
