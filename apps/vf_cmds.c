@@ -445,5 +445,9 @@ const struct vf_command vf_commands[] = {
 	{ "reset", "FUNCTION", "function level reset", 1, 1, false, CHANGES, 0, run_reset },
 	{ "recover", "", "finish what died, release what the dead had claimed", 0, 0, false,
 	  CHANGES, 0, run_recover },
+	{ "apply", "FILE", "make true what a file says", 1, 1, false,
+	  CHANGES | VF_OPT_DRY_RUN | VF_OPT_JSON, 0, vf_run_apply },
+	{ "diff", "FILE", "what is not as a file says; status 1 if anything", 1, 1, false,
+	  VF_OPT_JSON, 0, vf_run_diff },
 	{ NULL },
 };

@@ -8,6 +8,12 @@
 
 #include <jansson.h>
 
+struct vf_context;
+
+/* Commands of other files, as struct vf_command wants them. */
+int vf_run_apply(struct vf_context *c);
+int vf_run_diff(struct vf_context *c);
+
 /* Takes the reference. */
 void vf_print_json(json_t *json);
 

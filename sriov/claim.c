@@ -261,7 +261,7 @@ int sriov_reap(struct sriov *s)
 
 /* ---- Claim ---- */
 
-static int check_owner(struct sriov *s, const char *owner)
+int sriov_owner_check(struct sriov *s, const char *owner)
 {
 	size_t len = owner ? strlen(owner) : 0;
 
@@ -386,7 +386,7 @@ int sriov_claim(struct sriov *s, const struct sriov_claim_opts *opts, char addr[
 	char(*vf)[SRIOV_ADDR_LEN];
 	int nr, res;
 
-	res = check_owner(s, opts->owner);
+	res = sriov_owner_check(s, opts->owner);
 	if (!res)
 		res = sriov_reap(s);
 	if (res < 0)

@@ -7,6 +7,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,51 @@
 /* Lines of "resource": BARs, the ROM, and from here on the BARs of all VFs. */
 #define RESOURCE_VF_BARS 7
 
+/* PCI Express Base Specification, "SR-IOV Extended Capability". */
+#define EXT_CAPS 0x100
+#define EXT_CAPS_END 0x1000
+#define EXT_CAP_SRIOV 0x10
+#define SRIOV_TOTAL_VFS 0x0e
+
+static uint32_t config_bytes(int fd, unsigned int offset, size_t len)
+{
+	uint8_t bytes[4] = { 0 };
+
+	if (pread(fd, bytes, len, offset) != (ssize_t)len)
+		return 0;
+	return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+	       (uint32_t)bytes[3] << 24;
+}
+
+/*
+ * For how many VFs the hardware keeps room in its BARs: a driver may allow fewer
+ * (igb: 7 of 8). fallback where the capability cannot be read, which needs root.
+ */
+static unsigned int hardware_vfs(struct sriov *s, const char *addr, unsigned int fallback)
+{
+	unsigned int offset = EXT_CAPS, vfs = 0;
+	char path[SRIOV_PATH_LEN];
+	uint32_t header;
+	int fd;
+
+	sriov_dev_path(s, path, addr, "config");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return fallback;
+	/* As often as there is room for: a list that goes round ends too. */
+	for (int i = 0; i < (EXT_CAPS_END - EXT_CAPS) / 8 && !vfs && offset >= EXT_CAPS; i++) {
+		header = config_bytes(fd, offset, 4);
+		if ((header & 0xffff) == EXT_CAP_SRIOV)
+			vfs = config_bytes(fd, offset + SRIOV_TOTAL_VFS, 2);
+		offset = header >> 20;
+	}
+	close(fd);
+	return vfs ? vfs : fallback;
+}
+
 static void read_bars(struct sriov *s, struct sriov_func *f)
 {
+	unsigned int vfs = f->total_vfs ? hardware_vfs(s, f->addr, f->total_vfs) : 0;
 	char path[SRIOV_PATH_LEN], line[128];
 	uint64_t first, last, len;
 	FILE *file;
@@ -36,8 +80,8 @@ static void read_bars(struct sriov *s, struct sriov_func *f)
 		len = last > first ? last - first + 1 : 0;
 		if (i < 6)
 			f->bar_len[i] = len;
-		else if (i >= RESOURCE_VF_BARS && f->total_vfs)
-			f->vf_bar_len[i - RESOURCE_VF_BARS] = len / f->total_vfs;
+		else if (i >= RESOURCE_VF_BARS && vfs)
+			f->vf_bar_len[i - RESOURCE_VF_BARS] = len / vfs;
 	}
 	fclose(file);
 }

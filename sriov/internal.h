@@ -207,6 +207,11 @@ void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);
 /* Until udev has nothing to do any more; a bound on that is no failure. */
 void sriov_wait_udev(const struct sriov *s);
 int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec);
+/* -EINVAL if it is no name of an owner. */
+int sriov_owner_check(struct sriov *s, const char *owner);
+/* What sriov_resize() would refuse before it changes anything. */
+int sriov_resize_check(struct sriov *s, const struct sriov_func *f,
+		       const struct sriov_resize *want);
 int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags);
 /* -EBUSY and all of them in one sentence, leaving out those of kinds (bits). What
  * processes have open is what was seen since sriov_users_forget(). */

@@ -352,6 +352,13 @@ static int check_pf(struct sriov *s, const struct sriov_func *f, const struct sr
 	return 0;
 }
 
+int sriov_resize_check(struct sriov *s, const struct sriov_func *f, const struct sriov_resize *want)
+{
+	int res = check_pf(s, f, want);
+
+	return res < 0 || f->nr_vfs == want->nr_vfs ? res : check_vfs_free(s, f->addr);
+}
+
 static int make(struct sriov *s, struct sriov_rec *rec, const struct sriov_resize *want)
 {
 	int res;
@@ -396,15 +403,12 @@ int sriov_resize(struct sriov *s, const char *pf, const struct sriov_resize *wan
 	if (!res)
 		res = sriov_rec_check_writer(s, &rec);
 	if (!res)
-		res = check_pf(s, &f, want);
+		res = sriov_resize_check(s, &f, want);
 	if (res < 0 || f.nr_vfs == want->nr_vfs)
 		return res;
 	if (rec.resize.active)
 		return sriov_fail(s, -EBUSY, "%s: a change of its VFs could not be finished yet",
 				  pf);
-	res = check_vfs_free(s, pf);
-	if (res < 0)
-		return res;
 	rec.resize.active = true;
 	rec.resize.autoprobe = f.autoprobe;
 	rec.resize.from = f.nr_vfs;
