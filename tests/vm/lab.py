@@ -137,6 +137,29 @@ class Lab(guest.Qemu):
         if interface == "cdev" and not own_modules():
             pytest.skip(unavailable("modules"))
 
+    def vf_command(self, *words):
+        return shlex.join(["/tmp/build/apps/ringbolt-vf", *(str(w) for w in words)])
+
+    def vf(self, *words, **kwargs):
+        """Run ringbolt-vf."""
+        return self.run(self.vf_command(*words), **kwargs)
+
+    def clear(self, pf):
+        """Leave a PF without VFs, whatever a test that failed has left."""
+        device = f"/sys/bus/pci/devices/{pf}"
+        for address in self.run(f"cd {device}; for v in virtfn*; do [ ! -e $v ] || "
+                                "basename $(readlink $v); done").out.split():
+            self.vf("release", address, "--force", check=False)
+            self.vf("unbind", address, check=False)
+        self.run(f"timeout 30 sh -c 'echo 0 >{device}/sriov_numvfs'; "
+                 f"echo 1 >{device}/sriov_drivers_autoprobe; rm -rf /run/ringbolt-vf")
+
+    def netdev(self, address):
+        return self.run(f"ls /sys/bus/pci/devices/{address}/net").out.strip()
+
+    def mac_of(self, address):
+        return self.run(f"cat /sys/bus/pci/devices/{address}/net/*/address").out.strip()
+
     def nvme_online(self, number):
         """Give secondary controller 1 or 2 its queues and start it: before that,
         its function answers nothing."""

@@ -1,0 +1,361 @@
+"""ringbolt-vf on emulated hardware and a real kernel: VFs are made, configured,
+claimed, handed over, used and given back, and what must be refused is refused.
+
+One machine for all (see lab.py); each test leaves it as it found it.
+
+SPDX-License-Identifier: BSD-3-Clause
+"""
+import re
+
+import pytest
+
+from lab import CROWD, NIC, NIC_VFS, NVME, NVME_VFS
+
+HOLD = "/tmp/build/tests/iommu/vfio_hold"
+MACS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
+
+
+@pytest.fixture
+def nic(lab):
+    """The network card, up, without VFs before and after."""
+    lab.vf("recover")
+    lab.run(f"ip link set {lab.netdev(NIC)} up")
+    yield NIC
+    lab.clear(NIC)
+
+
+@pytest.fixture
+def vfs(lab, nic):
+    """Two VFs of it, without a driver."""
+    lab.vf("create", nic, 2, "--driver", "none")
+    return NIC_VFS[:2]
+
+
+@pytest.fixture
+def nvme(lab):
+    lab.vf("recover")
+    yield NVME
+    lab.clear(NVME)
+
+
+def functions(lab, *options):
+    return {f["address"]: f for f in lab.vf("list", "--json", *options).json}
+
+
+# ---- See ----
+
+def test_functions_are_listed_with_their_facts(lab, vfs):
+    seen = functions(lab)
+    pf, vf = seen[NIC], seen[vfs[1]]
+    assert set(seen) == {NIC, NVME, *vfs}
+    assert (pf["driver"], pf["netdev"]["name"]) == ("igb", lab.netdev(NIC))
+    assert pf["pf"].items() >= {"total-vfs": 7, "vfs": 2, "offset": 128, "stride": 2}.items()
+    # The capability says eight, the driver seven: a BAR is an eighth.
+    assert pf["pf"]["vf-bars"] == vf["bars"]
+    assert vf["vf"].items() >= {"pf": NIC, "index": 1}.items() and "driver" not in vf
+    assert seen[NVME]["pf"]["total-vfs"] == 2
+    assert vf["iommu-group"]["viable"] and len(vf["iommu-group"]["members"]) == 1
+    assert [hop["isolates"] for hop in vf["acs"]] == [True, True]
+    # People see the same.
+    table = lab.vf("list").out
+    assert all(address in table for address in seen)
+
+
+# ---- Create and destroy ----
+
+@pytest.mark.parametrize("arguments, words", [
+    ((NIC, 8), "7"),
+    (("0000:09:00.0", 1), "0000:09:00.0"),
+    ((CROWD[1], 1), "is no PF"),
+    (("nonsense", 1), "nonsense"),
+])
+def test_what_cannot_be_created_is_refused(lab, nic, arguments, words):
+    result = lab.vf("create", *arguments, check=False)
+    assert result.status in (1, 2)
+    assert words in result.err
+    assert lab.read(f"/sys/bus/pci/devices/{NIC}/sriov_numvfs") == "0"
+
+
+def test_vfs_are_made_and_taken_away(lab, nic):
+    lab.vf("create", nic, 3)
+    assert [lab.driver(a) for a in NIC_VFS] == ["igbvf"] * 3
+    # Again is no change; another number goes through none, and only if told to.
+    lab.vf("create", nic, 3)
+    refused = lab.vf("create", nic, 2, check=False)
+    assert refused.status == 1 and "--replace" in refused.err
+    lab.vf("create", nic, 2, "--replace", "--driver", "none")
+    assert [lab.driver(a) for a in NIC_VFS[:2]] == ["", ""]
+    assert lab.read(f"/sys/bus/pci/devices/{nic}/sriov_drivers_autoprobe") == "1"
+    lab.vf("destroy", nic)
+    assert lab.read(f"/sys/bus/pci/devices/{nic}/sriov_numvfs") == "0"
+
+
+# ---- Configure ----
+
+def test_a_vf_is_configured_and_read_back(lab, vfs):
+    lab.vf("set", vfs[0], f"mac={MACS[0]}", "vlan=100", "qos=3", "spoofchk=off", "trust=on")
+    line = re.search(r"vf 0 .*", lab.run(f"ip link show {lab.netdev(NIC)}").out).group(0)
+    assert MACS[0] in line and "vlan 100, qos 3" in line
+    assert "spoof checking off" in line and "trust on" in line
+    assert functions(lab)[vfs[0]]["vf"]["conf"]["vlan"] == 100
+
+
+@pytest.mark.parametrize("setting", ["proto=802.1ad", "state=enable", "query-rss=on"])
+def test_what_the_driver_refuses_is_said(lab, vfs, setting):
+    # 802.1ad needs a VLAN to be the protocol of.
+    more = ["vlan=5"] if setting.startswith("proto") else []
+    result = lab.vf("set", vfs[0], setting, *more, check=False)
+    assert result.status == 1
+    assert setting.split("=")[0].split("-")[0] in result.err
+
+
+def test_the_administrators_mac_outlives_drivers(lab, vfs):
+    lab.vf("set", vfs[0], f"mac={MACS[0]}")
+    lab.vf("bind", vfs[0], "igbvf")
+    assert lab.mac_of(vfs[0]) == MACS[0]
+    lab.vf("bind", vfs[0], "vfio-pci")
+    lab.vf("bind", vfs[0], "igbvf")
+    assert lab.mac_of(vfs[0]) == MACS[0]
+
+
+# ---- Bind ----
+
+def test_a_function_gets_its_driver_back(lab, nic):
+    lab.vf("create", nic, 2)
+    for _ in range(2):
+        lab.vf("bind", NIC_VFS[0], "vfio-pci")
+        assert lab.driver(NIC_VFS[0]) == "vfio-pci"
+    # Its sibling is not touched, and new VFs are not vfio-pci's.
+    assert lab.driver(NIC_VFS[1]) == "igbvf"
+    lab.vf("unbind", NIC_VFS[0])
+    assert lab.driver(NIC_VFS[0]) == "igbvf"
+    assert lab.read(f"/sys/bus/pci/devices/{NIC_VFS[0]}/driver_override") == "(null)"
+
+
+def test_a_mounted_disk_is_not_taken(lab, nvme):
+    lab.run("mkdir -p /run/mnt; d=$(ls /dev/nvme?n1); mke2fs -qF $d && mount $d /run/mnt")
+    try:
+        refused = lab.vf("bind", nvme, "vfio-pci", check=False)
+        assert refused.status == 1 and "/run/mnt" in refused.err
+        assert lab.driver(nvme) == "nvme"
+    finally:
+        lab.run("umount /run/mnt")
+
+
+def test_a_device_with_an_address_is_not_taken(lab, nic):
+    netdev = lab.netdev(nic)
+    lab.run(f"ip address add 192.0.2.1/24 dev {netdev}")
+    try:
+        refused = lab.vf("bind", nic, "vfio-pci", check=False)
+        assert refused.status == 1 and "192.0.2.1" in refused.err
+        assert lab.driver(nic) == "igb"
+    finally:
+        lab.run(f"ip address del 192.0.2.1/24 dev {netdev}")
+
+
+def test_a_crowded_group_is_explained(lab):
+    """Two cards and their bridge: one cannot go while the host uses the other,
+    and the host cannot take one back while the other is used."""
+    bound = lab.vf("bind", CROWD[1], "vfio-pci")
+    assert "cannot be handed over yet" in bound.err and CROWD[2] in bound.err
+    group = lab.vf("show", CROWD[1], "--json").json["iommu-group"]
+    assert {m["address"]: m["state"] for m in group["members"]} == {
+        CROWD[0]: "unbound", CROWD[1]: "vfio", CROWD[2]: "blocks"}
+    for interface in ("group", "cdev"):
+        refused = lab.vf("probe", CROWD[1], "--backend", interface, check=False)
+        assert refused.status == 1
+        assert f"{CROWD[2]} is in use by the host's driver e1000" in refused.out
+    lab.run(f"echo {CROWD[2]} >/sys/bus/pci/drivers/e1000/unbind")
+    try:
+        # A conventional device: INTx and no MSI-X.
+        report = lab.vf("probe", CROWD[1], "--json").json
+        assert [s["kind"] for s in report["steps"] if s["step"] == "interrupt"] == ["intx"]
+        lab.vf("unbind", CROWD[1])
+    finally:
+        lab.run(f"echo {CROWD[2]} >/sys/bus/pci/drivers/e1000/bind")
+    assert lab.driver(CROWD[1]) == "e1000"
+
+
+# ---- Claim, hand over, release ----
+
+@pytest.mark.parametrize("interface", ["group", "cdev"])
+def test_a_vf_is_claimed_proved_and_released(lab, vfs, interface):
+    lab.need(interface)
+    address = lab.vf("claim", "--owner", "vm1", "--pf", NIC, f"mac={MACS[0]}", "vlan=7").out.strip()
+    assert address in vfs
+    seen = functions(lab)[address]
+    assert seen["claim"] == {"state": "held", "owner": "vm1"}
+    assert seen["driver"] == "vfio-pci"
+    # Nobody else gets it, or takes it away.
+    refused = lab.vf("claim", address, "--owner", "vm2", check=False)
+    assert refused.status == 1 and "vm1" in refused.err
+    refused = lab.vf("release", address, "--owner", "vm2", check=False)
+    assert refused.status == 1 and "vm1" in refused.err
+    refused = lab.vf("destroy", NIC, check=False)
+    assert refused.status == 1 and "vm1" in refused.err
+    report = lab.vf("probe", address, "--backend", interface, "--json").json
+    assert report["ok"] and report["backend"] == interface
+    lab.vf("release", address, "--owner", "vm1")
+    seen = functions(lab)[address]
+    assert "claim" not in seen and "driver" not in seen
+    assert seen["vf"]["conf"]["vlan"] == 0 and seen["vf"]["conf"]["mac"] != MACS[0]
+
+
+def test_an_nvme_vf_is_handed_over(lab, nvme):
+    lab.vf("create", nvme, 2, "--driver", "none")
+    lab.nvme_online(1)
+    for interface in ("group", "cdev"):
+        address = lab.vf("claim", NVME_VFS[0], "--owner", "vm1").out.strip()
+        report = lab.vf("probe", address, "--backend", interface, "--json").json
+        steps = {s["step"]: s for s in report["steps"]}
+        # Its capabilities register: at least two entries a queue.
+        assert int(steps["bar"]["word"], 16) & 0xffff > 0
+        assert report["ok"]
+        lab.vf("release", address, "--owner", "vm1")
+
+
+def test_the_last_vf_goes_to_one_of_two(lab, vfs):
+    lab.vf("claim", vfs[0], "--owner", "first")
+    both = [lab.begin(lab.vf_command("claim", "--pf", NIC, "--owner", owner))
+            for owner in ("left", "right")]
+    ended = [lab.finish(number) for number in both]
+    winners = [r for r in ended if r.status == 0]
+    assert len(winners) == 1 and winners[0].out.strip() == vfs[1]
+    loser = next(r for r in ended if r.status != 0)
+    assert vfs[1] in loser.err or "claimed" in loser.err
+    owner = functions(lab)[vfs[1]]["claim"]["owner"]
+    assert owner in ("left", "right")
+    lab.vf("release", vfs[0], "--owner", "first")
+    lab.vf("release", vfs[1], "--owner", owner)
+
+
+def test_claims_of_dead_processes_are_found(lab, vfs):
+    lab.run(f"sleep 1000 & echo $! >/run/owner; {lab.vf_command('claim', vfs[0], '--owner', 'vm1')}"
+            " --pid $(cat /run/owner)")
+    assert functions(lab)[vfs[0]]["claim"]["state"] == "held"
+    lab.run("kill -9 $(cat /run/owner)")
+    assert functions(lab)[vfs[0]]["claim"]["state"] == "stale"
+    lab.vf("recover")
+    assert "claim" not in functions(lab)[vfs[0]]
+
+
+def test_an_ordinary_user_uses_what_was_claimed(lab, vfs):
+    """No root, no capability: only the device's files are his."""
+    lab.vf("claim", vfs[0], "--owner", "vm1", "--user", "nobody")
+    user = "setpriv --reuid=nobody --regid=nogroup --clear-groups "
+    report = lab.run(user + lab.vf_command("probe", vfs[0], "--backend", "group", "--json")).json
+    assert report["ok"]
+    lab.vf("release", vfs[0], "--owner", "vm1")
+    lab.vf("claim", vfs[0], "--owner", "vm2")
+    refused = lab.run(user + lab.vf_command("probe", vfs[0], "--backend", "group"), check=False)
+    assert refused.status == 1 and "Permission denied" in refused.out + refused.err
+    lab.vf("release", vfs[0], "--owner", "vm2")
+
+
+# ---- Somebody holds it ----
+
+def held(lab, address, *how):
+    """Start somebody who holds a VF; its number."""
+    lab.run("rm -f /run/hold; mkfifo /run/hold")
+    number = lab.begin(f"exec 9<>/run/hold; {HOLD} {address} {' '.join(how)} <&9")
+    lab.run(f"for i in $(seq 300); do grep -q held /tmp/share/{number}.out && exit 0; "
+            "sleep 0.1; done; exit 1")
+    return number
+
+
+def let_go(lab, number):
+    lab.run("pkill -x vfio_hold")
+    lab.finish(number)
+
+
+@pytest.mark.parametrize("interface", ["group", "cdev"])
+def test_vfs_that_are_held_are_not_destroyed(lab, vfs, interface):
+    lab.need(interface)
+    lab.vf("bind", vfs[0], "vfio-pci")
+    number = held(lab, vfs[0], interface)
+    try:
+        for command in (("destroy", NIC), ("bind", vfs[0], "igbvf"), ("unbind", vfs[0]),
+                        ("create", NIC, 3, "--replace")):
+            refused = lab.vf(*command, check=False, timeout=60)
+            assert refused.status == 1
+            assert re.search(r"vfio_hold", refused.err), refused
+    finally:
+        let_go(lab, number)
+    lab.vf("unbind", vfs[0])
+
+
+def test_a_holder_that_cannot_be_seen_is_noticed(lab, vfs):
+    lab.vf("bind", vfs[0], "vfio-pci")
+    number = held(lab, vfs[0], "group", "hidden")
+    try:
+        refused = lab.vf("destroy", NIC, check=False)
+        assert refused.status == 1 and "cannot be seen" in refused.err, refused
+    finally:
+        let_go(lab, number)
+
+
+def test_a_write_that_the_kernel_does_not_answer_is_given_up(lab, vfs):
+    """Nothing tells that the VF is held. The write to sriov_numvfs hangs, and so
+    does every reader of it; ringbolt-vf says so, and still lists."""
+    lab.vf("bind", vfs[0], "vfio-pci")
+    number = held(lab, vfs[0], "group", "hidden")
+    # Not even the group's file can be tried.
+    lab.run("rm /dev/vfio/[0-9]*")
+    try:
+        stuck = lab.vf("destroy", NIC, "--timeout", 2, check=False, timeout=60)
+        assert stuck.status == 1 and "has not returned within 2000 ms" in stuck.err, stuck
+        assert NVME in lab.vf("list", timeout=60).out
+        again = lab.vf("create", NIC, 3, check=False, timeout=60)
+        assert again.status == 1, again
+    finally:
+        let_go(lab, number)
+    lab.wait_path(f"/sys/bus/pci/devices/{vfs[1]}", there=False)
+    lab.vf("recover", timeout=60)
+    assert lab.read(f"/sys/bus/pci/devices/{NIC}/sriov_numvfs") == "0"
+    lab.vf("create", NIC, 2, "--driver", "none")
+
+
+# ---- Use ----
+
+def qemu(arguments):
+    """A QEMU in the machine with the printed arguments, stopped before its first
+    instruction: it has opened, mapped and reset the VF by then."""
+    return ("qemu-system-x86_64 -machine q35 -accel tcg -m 64 -nodefaults -display none -S "
+            f"-monitor stdio {arguments} <<<$'info pci\\nquit'")
+
+
+@pytest.mark.parametrize("interface", ["group", "cdev"])
+def test_a_qemu_starts_with_the_printed_arguments(lab, vfs, interface):
+    lab.need(interface)
+    lab.vf("claim", vfs[0], "--owner", "vm1")
+    arguments = lab.vf("attach", vfs[0], "--owner", "vm1", "--backend", interface).out.strip()
+    assert ("iommufd" in arguments) == (interface == "cdev")
+    result = lab.run(qemu(arguments), timeout=120)
+    assert "PCI device 8086:10ca" in result.out, result
+    lab.vf("release", vfs[0], "--owner", "vm1")
+
+
+def test_a_program_gets_the_arguments_and_the_claim(lab, vfs):
+    """attach -- PROGRAM: the claim ends with the program."""
+    lab.vf("claim", vfs[0], "--owner", "vm1")
+    result = lab.run(lab.vf_command("attach", vfs[0], "--owner", "vm1", "--", "echo"))
+    assert vfs[0] in result.out
+    assert functions(lab)[vfs[0]]["claim"]["state"] == "stale"
+    lab.vf("recover")
+
+
+def test_dpdk_passes_packets_through_claimed_vfs(lab, vfs):
+    """Two VFs under DPDK's own driver: what one sends, the other receives."""
+    words = []
+    for vf, mac in zip(vfs, MACS):
+        lab.vf("claim", vf, "--owner", "dpdk", f"mac={mac}")
+        words.append(lab.vf("attach", vf, "--owner", "dpdk", "--format", "dpdk").out.strip())
+    result = lab.run(
+        "timeout -s INT 12 dpdk-testpmd --lcores '0@0,1@1' --no-huge -m 64 --file-prefix=lab "
+        + " ".join(words) + " -- --forward-mode=mac --tx-first --total-num-mbufs=2048 "
+        f"--eth-peer=0,{MACS[1]} --eth-peer=1,{MACS[0]} --stats-period 4 </dev/null",
+        check=False, timeout=120)
+    received = re.findall(r"RX-packets: (\d+) +RX-dropped", result.out)
+    assert len(received) == 3 and all(int(n) > 0 for n in received), result
+    for vf in vfs:
+        lab.vf("release", vf, "--owner", "dpdk")
