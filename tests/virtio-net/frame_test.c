@@ -258,13 +258,15 @@ static void versions_and_lengths_that_lie_are_no_ip(void **state)
 	struct frame_layers l;
 	struct frame f;
 
-	for (int what = 0; what < 3; what++) {
-		kit_build(&tcp4, &kit);
-		kit.bytes[kit.l3] = (uint8_t[]){ 0x65, 0x44, 0x40 }[what];
+	for (int what = 0; what < 4; what++) {
+		struct kit_spec spec = { .proto = IP_PROTO_TCP, .payload = 100, .v6 = what == 3 };
+
+		kit_build(&spec, &kit);
+		kit.bytes[kit.l3] = (uint8_t[]){ 0x65, 0x44, 0x40, 0x45 }[what];
 		kit_cut(&bufs, kit.bytes, kit.len, NULL, 0);
 		kit_frame_init(&f, &bufs, kit.len);
 		frame_layers(&f, &l);
-		assert_int_equal(l.ethertype, ETH_TYPE_IPV4);
+		assert_int_equal(l.ethertype, spec.v6 ? ETH_TYPE_IPV6 : ETH_TYPE_IPV4);
 		assert_true(!l.l3 && !l.l4);
 		kit_iov_free(&bufs);
 	}

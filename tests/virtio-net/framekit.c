@@ -236,8 +236,9 @@ static void add_buffer(struct kit_iov *v, const uint8_t *bytes, uint32_t len)
 	uint8_t *copy = malloc(len ? len : 1);
 
 	assert_non_null(copy);
-	assert_true(v->nr < KIT_IOV_MAX);
 	memcpy(copy, bytes, len);
+	v->iov = realloc(v->iov, (v->nr + 1) * sizeof(*v->iov));
+	assert_non_null(v->iov);
 	v->iov[v->nr++] = (struct iovec){ copy, len };
 }
 
@@ -247,6 +248,7 @@ void kit_cut(struct kit_iov *v, const uint8_t *bytes, uint32_t len, const uint32
 	uint32_t off = 0;
 
 	v->nr = 0;
+	v->iov = NULL;
 	v->room = malloc(FRAME_ROOM);
 	assert_non_null(v->room);
 	for (unsigned int i = 0; i < nr_cuts && off + cuts[i] <= len; i++) {
@@ -271,6 +273,7 @@ void kit_iov_free(struct kit_iov *v)
 {
 	for (unsigned int i = 0; i < v->nr; i++)
 		free(v->iov[i].iov_base);
+	free(v->iov);
 	free(v->room);
 	v->nr = 0;
 }

@@ -15,7 +15,6 @@
 #include "virtio-net/vnet_spec.h"
 
 #define KIT_LEN_MAX 66000
-#define KIT_IOV_MAX 1024
 
 /* What a frame is to be. Zero: IPv4, no tag, no options, no payload. */
 struct kit_spec {
@@ -52,7 +51,7 @@ struct virtio_net_hdr kit_hdr(const struct kit_frame *k, uint16_t gso_size);
 
 /* Buffers of exactly their length, each from malloc(). */
 struct kit_iov {
-	struct iovec iov[KIT_IOV_MAX];
+	struct iovec *iov; /* of exactly nr entries, likewise */
 	unsigned int nr;
 	uint8_t *room; /* FRAME_ROOM bytes for the head */
 };

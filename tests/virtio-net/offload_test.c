@@ -151,6 +151,7 @@ static void a_checksum_never_changes_addresses_or_ports(void **state)
 				if (accept(csum_hdr(start, offset), CSUM, 0))
 					continue;
 				accepted++;
+				assert_true(start >= kit.l4);
 				offload_finish_csum(&frame);
 				assert_memory_equal(frame.head, kit.bytes, decided);
 			}
@@ -362,6 +363,9 @@ static void a_large_segment_is_whole_and_its_lengths_are_true(void **state)
 	h = good;
 	h.gso_size = cpu_to_le16(0);
 	assert_int_equal(accept(h, EVERYTHING, 1500), -DROP_BAD_HEADER);
+	kit.len = kit.hdr_len;
+	assert_int_equal(accept(h, EVERYTHING, 1500), -DROP_BAD_HEADER);
+	kit.len += 5000;
 	h = good;
 	h.flags = 0;
 	assert_int_equal(accept(h, EVERYTHING, 1500), -DROP_BAD_HEADER);
