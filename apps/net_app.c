@@ -74,24 +74,27 @@ static int keep(struct net_port *fresh, int res, struct net_port **port)
 	return 0;
 }
 
-int net_app_add_port(struct net_app *app, struct vnet_conf *conf, struct net_port **port, char *err)
+/* The access lists in a file, compiled into conf. */
+static int load_acl(struct net_app *app, const char *path, struct sw_port_conf *conf, char *err)
 {
-	struct net_port *fresh = new_port(app, conf->name, "port", err);
+	json_t *rules;
+	int res;
 
-	if (!fresh)
-		return -EEXIST;
-	conf->name = fresh->name;
-	conf->ev = app->app.ev;
-	conf->loops = app->app.loops;
-	conf->nr_loops = app->app.nr_loops;
-	conf->sw = app->sw;
-	return keep(fresh, vnet_create(conf, &fresh->vn, err), port);
+	if (!path)
+		return 0;
+	res = sw_acl_load(path, &rules, err);
+	if (res < 0)
+		return res;
+	res = sw_acl_create(rules, app->app.nr_loops, &conf->acl_in, &conf->acl_out, err);
+	json_decref(rules);
+	return res;
 }
 
-int net_app_add_uplink(struct net_app *app, struct uplink_conf *conf, struct net_port **port,
-		       char *err)
+int net_app_add_port(struct net_app *app, struct vnet_conf *conf, const char *acl,
+		     struct net_port **port, char *err)
 {
-	struct net_port *fresh = new_port(app, conf->name, "uplink", err);
+	struct net_port *fresh = new_port(app, conf->name, "port", err);
+	int res;
 
 	if (!fresh)
 		return -EEXIST;
@@ -100,7 +103,50 @@ int net_app_add_uplink(struct net_app *app, struct uplink_conf *conf, struct net
 	conf->loops = app->app.loops;
 	conf->nr_loops = app->app.nr_loops;
 	conf->sw = app->sw;
-	return keep(fresh, uplink_create(conf, &fresh->up, err), port);
+	res = load_acl(app, acl, &conf->port, err);
+	if (!res)
+		res = vnet_create(conf, &fresh->vn, err);
+	return keep(fresh, res, port);
+}
+
+int net_app_add_uplink(struct net_app *app, struct uplink_conf *conf, const char *acl,
+		       struct net_port **port, char *err)
+{
+	struct net_port *fresh = new_port(app, conf->name, "uplink", err);
+	int res;
+
+	if (!fresh)
+		return -EEXIST;
+	conf->name = fresh->name;
+	conf->ev = app->app.ev;
+	conf->loops = app->app.loops;
+	conf->nr_loops = app->app.nr_loops;
+	conf->sw = app->sw;
+	res = load_acl(app, acl, &conf->port, err);
+	if (!res)
+		res = uplink_create(conf, &fresh->up, err);
+	return keep(fresh, res, port);
+}
+
+int net_app_set_acl(struct net_port *port, const json_t *rules, char *err)
+{
+	struct sw_port_conf conf = *net_port_sw(port)->conf;
+	int res;
+
+	conf.acl_in = conf.acl_out = NULL;
+	if (rules) {
+		res = sw_acl_create(rules, port->app->app.nr_loops, &conf.acl_in, &conf.acl_out,
+				    err);
+		if (res < 0)
+			return res;
+	}
+	return sw_port_set(net_port_sw(port), &conf, err);
+}
+
+static void end_if_empty(struct net_app *app)
+{
+	if (app->app.stopping && !app->ports && !app->captures)
+		app_end(&app->app);
 }
 
 static void port_gone(void *opaque)
@@ -115,9 +161,12 @@ static void port_gone(void *opaque)
 	log_info("%s: removed", port->name);
 	if (port->remove_call)
 		rpc_result(port->remove_call, json_pack("{s:s}", "name", port->name));
+	for (struct net_capture *c = app->captures; c; c = c->next) {
+		if (c->port == port)
+			c->port = NULL;
+	}
 	free(port);
-	if (app->app.stopping && !app->ports)
-		app_end(&app->app);
+	end_if_empty(app);
 }
 
 void net_app_remove(struct net_port *port, struct rpc_call *call)
@@ -125,8 +174,66 @@ void net_app_remove(struct net_port *port, struct rpc_call *call)
 	assert(!port->leaving);
 	port->leaving = true;
 	port->remove_call = call;
+	for (struct net_capture *c = port->app->captures, *next; c; c = next) {
+		next = c->next; /* it may be gone at once */
+		if (c->port == port)
+			capture_stop(c->capture);
+	}
 	if (port->vn)
 		vnet_destroy(port->vn, port_gone, port);
 	else
 		uplink_destroy(port->up, port_gone, port);
+}
+
+void net_app_remove_all(struct net_app *app)
+{
+	for (struct net_port *port = app->ports, *next; port; port = next) {
+		next = port->next;
+		if (!port->leaving)
+			net_app_remove(port, NULL);
+	}
+	/* Those of ports that are gone. */
+	for (struct net_capture *c = app->captures, *next; c; c = next) {
+		next = c->next;
+		capture_stop(c->capture);
+	}
+	end_if_empty(app);
+}
+
+static void capture_ended(void *opaque)
+{
+	struct net_capture *c = opaque;
+	struct net_app *app = c->app;
+	struct net_capture **p = &app->captures;
+
+	while (*p != c)
+		p = &(*p)->next;
+	*p = c->next;
+	free(c);
+	end_if_empty(app);
+}
+
+int net_app_capture(struct net_port *port, struct capture_conf *conf, char *err)
+{
+	struct net_capture *c = calloc(1, sizeof(*c));
+	int res;
+
+	if (!c) {
+		snprintf(err, SW_ERR_LEN, "out of memory");
+		return -ENOMEM;
+	}
+	c->app = port->app;
+	c->port = port;
+	conf->port = net_port_sw(port);
+	conf->ev = c->app->app.ev;
+	conf->ended = capture_ended;
+	conf->opaque = c;
+	res = capture_start(conf, &c->capture, err);
+	if (res < 0) {
+		free(c);
+		return res;
+	}
+	c->next = c->app->captures;
+	c->app->captures = c;
+	return 0;
 }

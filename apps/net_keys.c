@@ -98,6 +98,7 @@ const struct opt_desc net_port_keys[] = {
 	{ KEY(net_port_opts, "ctrl-vq", ctrl_vq), .type = OPT_BOOL, .help = "offer the control queue" },
 	{ KEY(net_port_opts, "features", features), .type = OPT_UINT,
 	  .help = "mask of the feature bits that may be offered" },
+	{ KEY(net_port_opts, "acl", sw.acl), .type = OPT_STRING, .help = "file of access rules" },
 	SWITCH_ROWS(net_port_opts, sw.),
 	{ NULL },
 };
@@ -116,6 +117,7 @@ const struct opt_desc net_uplink_keys[] = {
 	  .names = uplink_offloads_names, .help = "checksums and segmentation by the device" },
 	{ KEY(net_uplink_opts, "link", link), .type = OPT_ENUM, .names = link_names,
 	  .help = "believe the device, or take it for up" },
+	{ KEY(net_uplink_opts, "acl", sw.acl), .type = OPT_STRING, .help = "file of access rules" },
 	SWITCH_ROWS(net_uplink_opts, sw.),
 	{ NULL },
 };

@@ -102,28 +102,32 @@ static int no_memory(void)
 	return -ENOMEM;
 }
 
-static int add_port(struct net_options *opts, const struct vnet_conf *port)
+/* option is what the sentences about it begin with. */
+static int add_port(struct parser *p, const char *option, const struct net_port_opts *port)
 {
-	struct vnet_conf *grown;
+	struct net_options *opts = p->opts;
+	struct net_port_conf *grown;
 
 	grown = reallocarray(opts->ports, opts->nr_ports + 1, sizeof(*grown));
 	if (!grown)
 		return no_memory();
-	grown[opts->nr_ports++] = *port;
 	opts->ports = grown;
+	grown += opts->nr_ports;
+	grown->acl = port->sw.acl;
+	if (net_port_opts_conf(option, port, &grown->conf, p->walk.err) < 0)
+		return app_wrong(&p->walk);
+	opts->nr_ports++;
 	return 0;
 }
 
 static int parse_port(struct parser *p, char *text)
 {
 	struct net_port_opts port;
-	struct vnet_conf conf;
 
 	net_port_opts_init(&port);
-	if (opts_parse("--port", text, net_port_keys, &port, p->walk.err) < 0 ||
-	    net_port_opts_conf("--port", &port, &conf, p->walk.err) < 0)
+	if (opts_parse("--port", text, net_port_keys, &port, p->walk.err) < 0)
 		return app_wrong(&p->walk);
-	return add_port(p->opts, &conf);
+	return add_port(p, "--port", &port);
 }
 
 static int parse_uplink(struct parser *p, char *text)
@@ -140,6 +144,7 @@ static int parse_uplink(struct parser *p, char *text)
 		return no_memory();
 	opts->uplinks = grown;
 	grown += opts->nr_uplinks++;
+	grown->acl = up.sw.acl;
 	if (net_uplink_opts_conf("--uplink", &up, &grown->conf, &grown->devices, p->walk.err) < 0)
 		return app_wrong(&p->walk);
 	return 0;
@@ -188,7 +193,6 @@ static int parse_option(struct app_parser *walk, int id, char *value)
 static int finish_single(struct parser *p)
 {
 	struct net_port_opts *port = &p->single;
-	struct vnet_conf conf;
 
 	if (!p->has_single)
 		return 0;
@@ -197,15 +201,13 @@ static int finish_single(struct parser *p)
 			 "--fd: expected either --fd or --socket-path, not both");
 		return app_wrong(&p->walk);
 	}
-	if (net_port_opts_conf("--socket-path", port, &conf, p->walk.err) < 0)
-		return app_wrong(&p->walk);
-	return add_port(p->opts, &conf);
+	return add_port(p, "--socket-path", port);
 }
 
 /* The name of port or uplink number i, ports first; NULL: it has none yet. */
 static const char *name_of(const struct net_options *opts, unsigned int i)
 {
-	return i < opts->nr_ports ? opts->ports[i].name
+	return i < opts->nr_ports ? opts->ports[i].conf.name
 				  : opts->uplinks[i - opts->nr_ports].conf.name;
 }
 
@@ -232,19 +234,21 @@ static int check_names(struct parser *p)
 /* Descriptors are of one port each. */
 static int check_descriptors(struct parser *p)
 {
-	const struct vnet_conf *ports = p->opts->ports;
+	const struct net_port_conf *ports = p->opts->ports;
 
 	for (unsigned int i = 0; i < p->opts->nr_ports; i++) {
-		if (ports[i].fd < 0)
+		int fd = ports[i].conf.fd;
+
+		if (fd < 0)
 			continue;
 		for (unsigned int j = 0; j < i; j++) {
-			if (ports[i].fd != ports[j].fd)
+			if (fd != ports[j].conf.fd)
 				continue;
 			snprintf(p->walk.err, sizeof(p->walk.err),
-				 "--port: fd=%d: expected a socket of its own", ports[i].fd);
+				 "--port: fd=%d: expected a socket of its own", fd);
 			return app_wrong(&p->walk);
 		}
-		if (app_check_fd(&p->walk, (uint64_t)ports[i].fd) < 0)
+		if (app_check_fd(&p->walk, (uint64_t)fd) < 0)
 			return -ENOTSOCK;
 	}
 	return 0;

@@ -26,6 +26,7 @@
 struct net_switch_opts {
 	uint64_t vlan, native; /* NET_NOT_GIVEN */
 	const char *trunk, *allowed_macs, *mirror;
+	const char *acl; /* path of a file with rules; not a key of set */
 	bool enabled, isolated, loopback, learning, flooding, anti_spoof;
 	struct sw_limit in_bytes, in_frames, out_bytes, out_frames;
 	struct sw_limit broadcast, multicast, unknown;
@@ -74,13 +75,21 @@ int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
 /* "52:54:00:12:34:56". 0 or -EINVAL. */
 int net_mac_parse(const char *text, uint8_t mac[6]);
 
+struct net_port_conf {
+	struct vnet_conf conf;
+	const char *acl; /* path or NULL */
+};
+
+struct net_uplink_conf {
+	struct uplink_conf conf;
+	const char *acl; /* path or NULL */
+	char *devices; /* malloc'd: what conf.dev points to */
+};
+
 struct net_options {
-	struct vnet_conf *ports; /* malloc'd */
+	struct net_port_conf *ports; /* malloc'd */
 	unsigned int nr_ports;
-	struct net_uplink_conf {
-		struct uplink_conf conf;
-		char *devices; /* malloc'd */
-	} * uplinks; /* malloc'd */
+	struct net_uplink_conf *uplinks; /* malloc'd */
 	unsigned int nr_uplinks;
 	uint64_t mac_table, ageing; /* entries, seconds; 0: the default */
 	bool forward_reserved;

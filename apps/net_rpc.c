@@ -1,6 +1,6 @@
 /*
  * The methods of ringbolt-net's control socket: status, counters, add, remove,
- * set, move, link, and the MAC table. Keys are those of the command line. Called by
+ * set, link, the MAC table, capture. Keys are those of the command line. Called by
  * core/rpc on the control thread; a method never waits.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "apps/app_rpc.h"
 #include "apps/net_app.h"
@@ -25,8 +26,8 @@ static struct net_app *net_app(void *opaque)
 
 /* Parameters of all methods: each has a table of those it takes. */
 struct params {
-	const char *name, *mac;
-	uint64_t vlan;
+	const char *name, *mac, *filter;
+	uint64_t vlan, snaplen, count;
 	bool up;
 };
 
@@ -221,7 +222,7 @@ static void add(void *opaque, struct rpc_call *call, json_t *params)
 		rpc_fail(call, RPC_INVALID_PARAMS, "%s", err);
 		return;
 	}
-	added(call, net_app_add_port(net_app(opaque), &conf, &port, err), port, err);
+	added(call, net_app_add_port(net_app(opaque), &conf, opts.sw.acl, &port, err), port, err);
 }
 
 static void add_uplink(void *opaque, struct rpc_call *call, json_t *params)
@@ -238,7 +239,8 @@ static void add_uplink(void *opaque, struct rpc_call *call, json_t *params)
 	if (net_uplink_opts_conf("add-uplink", &opts, &conf, &devices, err) < 0)
 		rpc_fail(call, RPC_INVALID_PARAMS, "%s", err);
 	else
-		added(call, net_app_add_uplink(net_app(opaque), &conf, &port, err), port, err);
+		added(call, net_app_add_uplink(net_app(opaque), &conf, opts.sw.acl, &port, err),
+		      port, err);
 	free(devices);
 }
 
@@ -430,6 +432,99 @@ static void mac_flush(void *opaque, struct rpc_call *call, json_t *params)
 	rpc_result(call, json_object());
 }
 
+/* --- access lists --------------------------------------------------------------------- */
+
+static json_t *acl_list(const struct sw_acl *acl)
+{
+	return acl ? sw_acl_status(acl) : json_array();
+}
+
+/* {"name": ..., "rules": [...]} sets them, without "rules" they are told. */
+static void acl(void *opaque, struct rpc_call *call, json_t *params)
+{
+	json_t *keys = json_copy(params), *rules = json_object_get(params, "rules");
+	const struct sw_port_conf *conf;
+	struct params p = { NULL };
+	struct net_port *port;
+	char err[SW_ERR_LEN];
+
+	json_object_del(keys, "rules");
+	if (!app_params(call, "acl", keys, name_keys, &p))
+		goto out;
+	port = find_port(net_app(opaque), call, p.name);
+	if (!port)
+		goto out;
+	if (rules && !json_is_array(rules)) {
+		rpc_fail(call, RPC_INVALID_PARAMS, "acl: rules: expected a list");
+		goto out;
+	}
+	if (rules && net_app_set_acl(port, rules, err) < 0) {
+		rpc_fail(call, RPC_FAILED, "%s: %s", p.name, err);
+		goto out;
+	}
+	conf = net_port_sw(port)->conf;
+	rpc_result(call, json_pack("{s:s, s:o, s:o}", "name", p.name, "in", acl_list(conf->acl_in),
+				   "out", acl_list(conf->acl_out)));
+out:
+	json_decref(keys);
+}
+
+/* --- capture -------------------------------------------------------------------------- */
+
+/* All that can be refused was: the connection becomes the file. */
+static void begin_capture(struct rpc_call *call, struct net_port *port, const struct params *p)
+{
+	struct capture_conf conf = {
+		.filter = p->filter,
+		.snaplen = (uint32_t)p->snaplen,
+		.frames_max = p->count,
+	};
+	char err[SW_ERR_LEN];
+	char *head;
+	int res;
+
+	res = rpc_take_connection(call,
+				  json_pack("{s:s, s:s}", "name", port->name, "format", "pcapng"),
+				  &conf.fd, &head);
+	if (res < 0) {
+		rpc_fail(call, RPC_FAILED, "capture: expected a connection for this call alone");
+		return;
+	}
+	conf.head = head;
+	if (net_app_capture(port, &conf, err) < 0) {
+		log_warn("%s", err);
+		close(conf.fd);
+	}
+	free(head);
+}
+
+/* The answer's line is followed by the file, to the end of the connection. */
+static void capture(void *opaque, struct rpc_call *call, json_t *params)
+{
+	static const struct opt_desc keys[] = {
+		{ PARAM("name", OPT_STRING, name), .required = true, .help = "the port meant" },
+		{ PARAM("filter", OPT_STRING, filter) },
+		{ PARAM("snaplen", OPT_UINT, snaplen), .min = 1, .max = FRAME_LEN_MAX },
+		{ PARAM("count", OPT_UINT, count), .min = 1 },
+		{ NULL },
+	};
+	struct params p = { NULL };
+	struct net_port *port;
+	char err[SW_ERR_LEN];
+
+	if (!app_params(call, "capture", params, keys, &p))
+		return;
+	port = find_port(net_app(opaque), call, p.name);
+	if (!port)
+		return;
+	if (p.filter && capture_check_filter(p.filter, err) < 0)
+		rpc_fail(call, RPC_INVALID_PARAMS, "capture: %s", err);
+	else if (net_port_sw(port)->capture)
+		rpc_fail(call, RPC_FAILED, "%s: somebody else is capturing", p.name);
+	else
+		begin_capture(call, port, &p);
+}
+
 const struct rpc_method net_rpc_methods[] = {
 	{ "version", app_rpc_version },
 	{ "status", status },
@@ -444,5 +539,7 @@ const struct rpc_method net_rpc_methods[] = {
 	{ "mac-add", mac_add },
 	{ "mac-del", mac_del },
 	{ "mac-flush", mac_flush },
+	{ "acl", acl },
+	{ "capture", capture },
 	{ NULL },
 };

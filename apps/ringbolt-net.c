@@ -49,9 +49,10 @@ static int create(struct app *app)
 		return res;
 	/* Uplinks first: a guest that is connected may send at once. */
 	for (unsigned int i = 0; i < opts->nr_uplinks && !res; i++)
-		res = net_app_add_uplink(net, &opts->uplinks[i].conf, &port, err);
+		res = net_app_add_uplink(net, &opts->uplinks[i].conf, opts->uplinks[i].acl, &port,
+					 err);
 	for (unsigned int i = 0; i < opts->nr_ports && !res; i++)
-		res = net_app_add_port(net, &opts->ports[i], &port, err);
+		res = net_app_add_port(net, &opts->ports[i].conf, opts->ports[i].acl, &port, err);
 	if (res < 0)
 		log_err("%s", err);
 	return res;
@@ -67,15 +68,7 @@ static void report(struct app *app)
 
 static void begin_stop(struct app *app)
 {
-	struct net_port *port = net_app(app)->ports, *next;
-
-	if (!port)
-		app_end(app);
-	for (; port; port = next) {
-		next = port->next;
-		if (!port->leaving)
-			net_app_remove(port, NULL);
-	}
+	net_app_remove_all(net_app(app));
 }
 
 static void ended(struct app *app)

@@ -1,6 +1,6 @@
 /*
- * ringboltctl: one call to the control socket of a running program. Parses no
- * value itself: keys and values go to the program, which knows what is right.
+ * ringboltctl: calls to the control socket of a running program. Parses no value
+ * itself: keys and values go to the program, which knows what is right.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -14,83 +14,132 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "apps/ctl_print.h"
+#include "apps/ctl.h"
 #include "core/base.h"
 #include "core/opts.h"
-#include "core/rpc.h"
 
-#define PROGRAM "ringboltctl"
-#define EXIT_FAILED 1
-#define EXIT_USAGE 2
-/* A device to remove first ends its requests in flight. */
-#define TIMEOUT_MS 60000
+#define PROGRAM CTL_PROGRAM
 #define WIDTH_DEFAULT 100
+
+#define ARGS_MAX 3
 
 struct command {
 	const char *name, *arguments, *help;
 	int min_args, max_args;
-	/* Makes params (NULL: none) from args; NULL and a sentence in err if it
-	 * cannot be. */
-	json_t *(*params)(int cnt, char **args, char *err);
+	/* What the arguments are called as parameters, in their order. A last one
+	 * that is "..." is a list of key=value, each a parameter. */
+	const char *keys[ARGS_MAX];
+	/* More than one call and its answer; NULL: just that. */
+	int (*run)(const struct ctl_call *call);
 };
 
-static json_t *params_name_size(int cnt, char **args, char *err)
+static int set_param(const char *command, json_t *params, const char *key, const char *value,
+		     char *err)
+{
+	if (json_object_get(params, key)) {
+		snprintf(err, OPTS_ERR_LEN, "%s: %.100s=%.100s: the key is given twice", command,
+			 key, value);
+		return -EINVAL;
+	}
+	if (json_object_set_new(params, key, json_string(value)) < 0) {
+		snprintf(err, OPTS_ERR_LEN, "%s: %.100s=%.100s: expected text in UTF-8", command,
+			 key, value);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* "key=value,key=value" as on the program's command line, values as strings. */
+static int set_list(const char *command, json_t *params, char *text, char *err)
+{
+	char *item, *equals;
+	int res;
+
+	while ((item = opts_next_item(&text))) {
+		equals = strchr(item, '=');
+		if (!equals) {
+			snprintf(err, OPTS_ERR_LEN, "%s: '%.100s': expected KEY=VALUE", command,
+				 item);
+			return -EINVAL;
+		}
+		*equals = '\0';
+		res = set_param(command, params, item, equals + 1, err);
+		if (res < 0)
+			return res;
+	}
+	return 0;
+}
+
+/* NULL and a sentence in err if they cannot be made. */
+static json_t *make_params(const struct command *command, int cnt, char **args, char *err)
 {
 	json_t *params = json_object();
+	int res = 0;
 
-	if (cnt > 0 && json_object_set_new(params, "name", json_string(args[0])) < 0)
-		snprintf(err, OPTS_ERR_LEN, "'%.100s': expected text in UTF-8", args[0]);
-	else if (cnt > 1 && json_object_set_new(params, "size", json_string(args[1])) < 0)
-		snprintf(err, OPTS_ERR_LEN, "'%.100s': expected text in UTF-8", args[1]);
-	else
+	for (int i = 0; i < cnt && !res; i++) {
+		if (!strcmp(command->keys[i], "..."))
+			res = set_list(command->name, params, args[i], err);
+		else
+			res = set_param(command->name, params, command->keys[i], args[i], err);
+	}
+	if (!res)
 		return params;
 	json_decref(params);
 	return NULL;
 }
 
-/* "key=value,key=value" as on the program's command line, values as strings. */
-static json_t *params_keys(int cnt, char **args, char *err)
-{
-	json_t *params = json_object();
-	char *item, *equals, *text = args[0];
-
-	while ((item = opts_next_item(&text))) {
-		equals = strchr(item, '=');
-		if (!equals) {
-			snprintf(err, OPTS_ERR_LEN, "add: '%.100s': expected KEY=VALUE", item);
-			goto err_free;
-		}
-		*equals = '\0';
-		if (json_object_get(params, item)) {
-			snprintf(err, OPTS_ERR_LEN, "add: %.100s=%.100s: the key is given twice",
-				 item, equals + 1);
-			goto err_free;
-		}
-		if (json_object_set_new(params, item, json_string(equals + 1)) < 0) {
-			snprintf(err, OPTS_ERR_LEN, "add: %.100s=%.100s: expected text in UTF-8",
-				 item, equals + 1);
-			goto err_free;
-		}
-	}
-	return params;
-
-err_free:
-	json_decref(params);
-	return NULL;
-}
-
+/* clang-format off */
 static const struct command commands[] = {
-	{ "status", "[NAME]", "devices, rings, features, counters and loops", 0, 1,
-	  params_name_size },
-	{ "add", "KEY=VALUE,...", "add a device, keys as of ringbolt-blk --device", 1, 1,
-	  params_keys },
-	{ "remove", "NAME", "end a device's requests and remove it", 1, 1, params_name_size },
+	{ "status", "[NAME]", "everything about devices or ports, and loops", 0, 1, { "name" } },
+	{ "ports", "", "a line for each port of a switch", 0, 0 },
+	{ "top", "[SECONDS [COUNT]]", "rates of a switch, COUNT times", 0, 2,
+	  { "seconds", "count" }, ctl_top },
+	{ "add", "KEY=VALUE,...", "add a device or port, keys as on the command line", 1, 1,
+	  { "..." } },
+	{ "add-uplink", "KEY=VALUE,...", "add an uplink, keys as of ringbolt-net --uplink", 1, 1,
+	  { "..." } },
+	{ "remove", "NAME", "end a device's requests, or a port, and remove it", 1, 1,
+	  { "name" } },
 	{ "resize", "NAME [SIZE]", "grow or shrink; without SIZE, take the file's", 1, 2,
-	  params_name_size },
-	{ "version", "", "of the running program", 0, 0, params_name_size },
+	  { "name", "size" } },
+	{ "set", "NAME KEY=VALUE,...", "change what the switch was told about a port", 2, 2,
+	  { "name", "..." } },
+	{ "link", "NAME on|off", "tell the guest that the cable is in or out", 2, 2,
+	  { "name", "up" } },
+	{ "macs", "[NAME]", "the MAC table, of all ports or one", 0, 1, { "name" } },
+	{ "mac-add", "MAC VLAN NAME", "a static entry", 3, 3, { "mac", "vlan", "name" } },
+	{ "mac-del", "MAC VLAN", "take out an entry", 2, 2, { "mac", "vlan" } },
+	{ "mac-flush", "[NAME]", "forget what was learned, from all ports or one", 0, 1,
+	  { "name" } },
+	{ "acl", "NAME [FILE]", "show access rules, or take others from a file", 1, 2,
+	  { "name", "rules" }, ctl_acl },
+	{ "capture", "NAME > FILE", "what a port takes and gives, as pcapng", 1, 1, { "name" },
+	  ctl_capture },
+	{ "version", "", "of the running program", 0, 0 },
+};
+/* clang-format on */
+
+/* Options of capture alone, by the names of its parameters. */
+enum {
+	CAPTURE_FILTER,
+	CAPTURE_SNAPLEN,
+	CAPTURE_COUNT,
+	CAPTURE_OPTIONS,
+};
+static const char *const capture_names[] = { "filter", "snaplen", "count" };
+static_assert(ARRAY_SIZE(capture_names) == CAPTURE_OPTIONS, "a name per option");
+
+/* What the command line has beside the command. */
+struct options {
+	const char *control;
+	bool as_json;
+	const char *capture[CAPTURE_OPTIONS]; /* NULL: not given */
 };
 
 static const struct option long_options[] = {
+	{ "filter", required_argument, NULL, 256 + CAPTURE_FILTER },
+	{ "snaplen", required_argument, NULL, 256 + CAPTURE_SNAPLEN },
+	{ "count", required_argument, NULL, 256 + CAPTURE_COUNT },
 	{ "control", required_argument, NULL, 'c' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "version", no_argument, NULL, 'V' },
@@ -104,10 +153,12 @@ static void print_help(void)
 	     "See and change a running ringbolt program.\n\n"
 	     "  --control=PATH  its control socket (default: $RINGBOLT_CONTROL)\n"
 	     "  --json          print the answer as JSON\n"
+	     "  --filter=EXPR, --snaplen=BYTES, --count=FRAMES\n"
+	     "                  of capture: see pcap-filter(7)\n"
 	     "  --version, --help\n\n"
 	     "Commands:");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		printf("  %-6s %-14s %s\n", commands[i].name, commands[i].arguments,
+		printf("  %-10s %-20s %s\n", commands[i].name, commands[i].arguments,
 		       commands[i].help);
 }
 
@@ -167,40 +218,50 @@ static int terminal_width(void)
 	return size.ws_col;
 }
 
-static int run(const struct command *command, const char *control, int cnt, char **args,
-	       bool as_json)
+static int add_capture_options(const struct command *command, const struct options *opts,
+			       json_t *params, char *err)
 {
-	char err[OPTS_ERR_LEN + RPC_MSG_LEN]; /* of either */
-	json_t *params, *result;
-	int res;
+	int res = 0;
 
-	params = command->params(cnt, args, err);
-	if (!params) {
+	for (int i = 0; i < CAPTURE_OPTIONS && !res; i++) {
+		if (!opts->capture[i])
+			continue;
+		if (command->run == ctl_capture) {
+			res = set_param(command->name, params, capture_names[i], opts->capture[i],
+					err);
+			continue;
+		}
+		snprintf(err, OPTS_ERR_LEN, "--%s: expected with the command capture only",
+			 capture_names[i]);
+		return -EINVAL;
+	}
+	return res;
+}
+
+static int run(const struct command *command, const struct options *opts, int cnt, char **args)
+{
+	struct ctl_call call = {
+		.control = opts->control,
+		.method = command->name,
+		.width = terminal_width(),
+		.as_json = opts->as_json,
+	};
+	char err[OPTS_ERR_LEN];
+	int status;
+
+	call.params = make_params(command, cnt, args, err);
+	if (!call.params || add_capture_options(command, opts, call.params, err) < 0) {
 		fprintf(stderr, PROGRAM ": %s\n", err);
+		json_decref(call.params);
 		return EXIT_USAGE;
 	}
-	res = rpc_client_call(control, command->name, params, TIMEOUT_MS, &result, err);
-	json_decref(params);
-	if (res < 0) {
-		fprintf(stderr, PROGRAM ": %s\n", err);
-		return EXIT_FAILED;
-	}
-	if (as_json) {
-		json_dumpf(result, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
-		putchar('\n');
-	} else {
-		ctl_print(result, terminal_width());
-	}
-	json_decref(result);
-	if (fflush(stdout)) {
-		fprintf(stderr, PROGRAM ": stdout: %s\n", strerror(errno));
-		return EXIT_FAILED;
-	}
-	return EXIT_SUCCESS;
+	status = command->run ? command->run(&call) : ctl_run(&call);
+	json_decref(call.params);
+	return status;
 }
 
 /* What is left after the options: a command and its arguments. */
-static int parse_command(const char *control, int cnt, char **args, bool as_json)
+static int parse_command(const struct options *opts, int cnt, char **args)
 {
 	const struct command *command;
 
@@ -219,19 +280,18 @@ static int parse_command(const char *control, int cnt, char **args, bool as_json
 			cnt ? ", found something else" : "");
 		return EXIT_USAGE;
 	}
-	if (!control || !*control) {
+	if (!opts->control || !*opts->control) {
 		fputs(PROGRAM ": --control: expected PATH of the control socket, here or in "
 			      "RINGBOLT_CONTROL\n",
 		      stderr);
 		return EXIT_USAGE;
 	}
-	return run(command, control, cnt, args, as_json);
+	return run(command, opts, cnt, args);
 }
 
 int main(int argc, char **argv)
 {
-	const char *control = getenv("RINGBOLT_CONTROL");
-	bool as_json = false;
+	struct options opts = { .control = getenv("RINGBOLT_CONTROL") };
 	int id;
 
 	opterr = 0;
@@ -239,10 +299,15 @@ int main(int argc, char **argv)
 	while ((id = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
 		switch (id) {
 		case 'c':
-			control = optarg;
+			opts.control = optarg;
 			break;
 		case 'j':
-			as_json = true;
+			opts.as_json = true;
+			break;
+		case 256 + CAPTURE_FILTER:
+		case 256 + CAPTURE_SNAPLEN:
+		case 256 + CAPTURE_COUNT:
+			opts.capture[id - 256] = optarg;
 			break;
 		case 'V':
 			puts(PROGRAM " " RINGBOLT_VERSION);
@@ -257,5 +322,5 @@ int main(int argc, char **argv)
 			return unknown_option(argv[optind - 1]);
 		}
 	}
-	return parse_command(control, argc - optind, argv + optind, as_json);
+	return parse_command(&opts, argc - optind, argv + optind);
 }

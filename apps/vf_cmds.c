@@ -449,5 +449,7 @@ const struct vf_command vf_commands[] = {
 	  CHANGES | VF_OPT_DRY_RUN | VF_OPT_JSON, 0, vf_run_apply },
 	{ "diff", "FILE", "what is not as a file says; status 1 if anything", 1, 1, false,
 	  VF_OPT_JSON, 0, vf_run_diff },
+	{ "watch", "", "tell what happens, a line or JSON object each", 0, 0, false, VF_OPT_JSON, 0,
+	  vf_run_watch },
 	{ NULL },
 };

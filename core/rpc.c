@@ -12,6 +12,9 @@
  * for EPOLLOUT; a client is freed in its own event handler and nowhere else,
  * which is why a method may answer at once while its line is being worked on.
  *
+ * A connection that is taken away leaves a client without a socket behind, which is
+ * broken and so freed by its own handler like any other.
+ *
  * A client that shuts down its sending side still gets its answers.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -76,6 +79,8 @@ static void update_events(struct rpc_client *c)
 {
 	uint32_t events = 0;
 
+	if (c->watch.fd < 0)
+		return;
 	if (c->out_len || c->broken)
 		events |= EPOLLOUT;
 	else if (!c->sent_all && !c->closing && c->nr_calls < RPC_CALLS_MAX)
@@ -181,6 +186,37 @@ void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
 	if (c)
 		send_error(c, call->id, code, text);
 	call_free(call);
+}
+
+int rpc_take_connection(struct rpc_call *call, json_t *result, int *fd, char **head)
+{
+	struct rpc_client *c = call->client;
+	char *line = NULL;
+	json_t *msg;
+	int res = 0;
+
+	if (!c || !call->id)
+		res = -ENOTCONN;
+	else if (c->nr_calls != 1 || c->out_len)
+		res = -EBUSY;
+	if (res < 0) {
+		json_decref(result);
+		return res;
+	}
+	msg = json_pack("{s:s, s:O, s:o}", "jsonrpc", "2.0", "id", call->id, "result", result);
+	line = msg ? json_dumps(msg, JSON_COMPACT) : NULL;
+	json_decref(msg);
+	res = line ? asprintf(head, "%s\n", line) : -1;
+	free(line);
+	if (res < 0)
+		return -ENOMEM;
+	ev_fd_del(c->server->ev, &c->watch);
+	*fd = c->watch.fd;
+	c->watch.fd = -1;
+	c->broken = true;
+	call_finish(call);
+	call_free(call);
+	return 0;
 }
 
 static void unknown_method(struct rpc_call *call, const char *name)
@@ -299,6 +335,8 @@ static bool client_read(struct rpc_client *c)
 	ssize_t n;
 
 	if (c->in_len == sizeof(c->in))
+		return false;
+	if (c->watch.fd < 0)
 		return false;
 	n = recv(c->watch.fd, c->in + c->in_len, sizeof(c->in) - c->in_len, 0);
 	if (n > 0)

@@ -58,11 +58,29 @@ void rpc_fail(struct rpc_call *call, enum rpc_error code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /*
+ * For a method whose answer is followed by a stream: take the connection away from
+ * the server. Only from within the method. 0: *fd is the client's socket (it does
+ * not block), *head the answer's line, which must be sent first (the caller frees
+ * it); the call is done with. -EBUSY if the client uses the connection for something
+ * else, -ENOTCONN, -ENOMEM: nothing has changed, and the call is still to be
+ * answered. Takes the reference to result in any case.
+ */
+int rpc_take_connection(struct rpc_call *call, json_t *result, int *fd, char **head);
+
+/*
  * Client side, for ringboltctl: connect, call once, wait for the answer.
  * params is borrowed, an object or NULL. 0 and a new reference in *result;
  * -errno and a sentence in err (RPC_MSG_LEN): -EREMOTEIO if the server said so.
  */
 int rpc_client_call(const char *path, const char *method, json_t *params, int timeout_ms,
 		    json_t **result, char *err);
+
+/*
+ * The same for a method whose answer is followed by a stream. *fd: where it comes
+ * from, a socket that blocks, the caller's to close; *rest, of rest_len bytes: what
+ * has been read of it, the caller's to free.
+ */
+int rpc_client_stream(const char *path, const char *method, json_t *params, int timeout_ms, int *fd,
+		      char **rest, size_t *rest_len, char *err);
 
 #endif

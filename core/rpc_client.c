@@ -7,6 +7,7 @@
 #include "core/rpc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -129,8 +130,9 @@ static int send_request(struct exchange *x, const char *method, json_t *params)
 	return res;
 }
 
-/* Read up to the first newline into *line, malloc'd, of *len bytes. */
-static int read_line(struct exchange *x, char **line, size_t *len)
+/* Read up to the first newline into *line, malloc'd, of *len bytes before it; *end:
+ * all that was read. */
+static int read_line(struct exchange *x, char **line, size_t *len, size_t *end)
 {
 	size_t size = 0, used = 0;
 	char *grown, *newline;
@@ -161,6 +163,7 @@ static int read_line(struct exchange *x, char **line, size_t *len)
 		newline = memchr(*line + used, '\n', (size_t)n);
 		used += (size_t)n;
 		if (newline) {
+			*end = used;
 			*len = (size_t)(newline - *line);
 			return 0;
 		}
@@ -188,28 +191,72 @@ static int parse_answer(struct exchange *x, const char *line, size_t len, json_t
 	return res;
 }
 
+/* Connect, call, and read the answer: its line and what was read behind it, which
+ * begins at *len + 1 and ends at *end. */
+static int call(struct exchange *x, const char *method, json_t *params, char **line, size_t *len,
+		size_t *end, json_t **result)
+{
+	int res = connect_server(x);
+
+	if (res < 0)
+		return res;
+	res = send_request(x, method, params);
+	if (!res)
+		res = read_line(x, line, len, end);
+	if (!res)
+		res = parse_answer(x, *line, *len, result);
+	return res;
+}
+
 int rpc_client_call(const char *path, const char *method, json_t *params, int timeout_ms,
 		    json_t **result, char *err)
 {
 	struct exchange x = {
 		.path = path,
+		.fd = -1,
 		.deadline_ms = now_ms() + (uint64_t)timeout_ms,
 		.err = err,
 	};
 	char *line = NULL;
-	size_t len = 0;
+	size_t len, end;
 	int res;
 
 	*result = NULL;
-	res = connect_server(&x);
-	if (res < 0)
-		return res;
-	res = send_request(&x, method, params);
-	if (!res)
-		res = read_line(&x, &line, &len);
-	if (!res)
-		res = parse_answer(&x, line, len, result);
+	res = call(&x, method, params, &line, &len, &end, result);
 	free(line);
 	fd_replace(&x.fd, -1);
 	return res;
+}
+
+int rpc_client_stream(const char *path, const char *method, json_t *params, int timeout_ms, int *fd,
+		      char **rest, size_t *rest_len, char *err)
+{
+	struct exchange x = {
+		.path = path,
+		.fd = -1,
+		.deadline_ms = now_ms() + (uint64_t)timeout_ms,
+		.err = err,
+	};
+	json_t *result = NULL;
+	size_t len, end;
+	int flags, res;
+
+	*rest = NULL;
+	res = call(&x, method, params, rest, &len, &end, &result);
+	json_decref(result);
+	if (!res) {
+		flags = fcntl(x.fd, F_GETFL);
+		if (flags < 0 || fcntl(x.fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+			res = fail(&x, -errno, "%s: %s", path, strerror(errno));
+	}
+	if (res < 0) {
+		free(*rest);
+		*rest = NULL;
+		fd_replace(&x.fd, -1);
+		return res;
+	}
+	*rest_len = end - len - 1;
+	memmove(*rest, *rest + len + 1, *rest_len);
+	*fd = x.fd;
+	return 0;
 }

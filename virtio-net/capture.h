@@ -22,17 +22,28 @@ enum capture_dir {
 
 struct capture_conf {
 	struct sw_port *port;
-	int fd; /* where the file goes; taken */
+	/* Where the file goes: a stream socket that does not block. Taken if the
+	 * capture starts. Its other end ends the file by closing it, or cleanly by
+	 * shutting down what it sends. */
+	int fd;
+	const char *head; /* text to send before the file, or NULL */
 	uint32_t snaplen; /* bytes of each frame kept; 0: all */
 	const char *filter; /* pcap-filter(7); NULL: everything */
 	uint64_t frames_max; /* 0: until stopped */
 	struct evloop *ev;
+	/* It has ended, for whatever reason, and is gone. Control thread. NULL ok. */
+	void (*ended)(void *opaque);
+	void *opaque;
 };
 
-/* Control thread. Only one capture a port: -EBUSY. err: SW_ERR_LEN. */
+/* Check a filter. 0, or -EINVAL and a sentence in err (SW_ERR_LEN). */
+int capture_check_filter(const char *filter, char *err);
+
+/* Control thread. Only one capture a port: -EBUSY; -EINVAL for a filter, -ENOMEM.
+ * A sentence in err (SW_ERR_LEN). */
 int capture_start(const struct capture_conf *conf, struct capture **c, char *err);
-/* The reader going away ends it as well: then ended(opaque) is called once. */
-void capture_on_end(struct capture *c, void (*ended)(void *opaque), void *opaque);
+/* End it, whatever its reader does: the port is left alone from the next turn of
+ * the loops on, then ended() is called. Before the port is removed. */
 void capture_stop(struct capture *c);
 
 /* A loop's thread, from vswitch_forward(). */

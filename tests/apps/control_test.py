@@ -274,8 +274,9 @@ class Ctl(ControlTest):
             ([], "expected a command, see --help"),
             (
                 ["statsu"],
-                "'statsu': expected a command: status, add, remove, resize, version; "
-                "did you mean 'status'?",
+                "'statsu': expected a command: status, ports, top, add, add-uplink, remove, "
+                "resize, set, link, macs, mac-add, mac-del, mac-flush, acl, capture, "
+                "version; did you mean 'status'?",
             ),
             (["remove"], "remove: expected NAME"),
             (["remove", "a", "b"], "remove: expected NAME, found something else"),

@@ -32,6 +32,7 @@ PUBLIC = {
     "virtio-blk": {"virtio-blk/vblk.h", "virtio-blk/vblk_spec.h"},
     "iommu": {"iommu/iommu.h", "iommu/iotlb.h"},
     "virtio-net": {
+        "virtio-net/acl.h",
         "virtio-net/capture.h",
         "virtio-net/eal.h",
         "virtio-net/uplink.h",
