@@ -93,14 +93,20 @@ static void packed_set_base(struct virtq *vq, uint32_t base)
 	vq->avail_seen = vq->avail_idx;
 }
 
-static void split_set_base(struct virtq *vq, uint32_t base)
+/*
+ * Position of a split ring. With nothing in flight VHOST_USER_SET_VRING_BASE says
+ * what the used index in memory says. It says less when a back-end was killed
+ * and the virtio-user driver meets the next one (it always sends 0), and more when
+ * chains were lost with the old one: the used index is what the driver goes by.
+ */
+static void split_set_base(struct virtq *vq)
 {
 	const struct virtq_used *used = vq->conf.device;
 
 	vq->mask = (uint16_t)(vq->conf.size - 1);
-	vq->avail_idx = (uint16_t)base;
-	vq->avail_seen = vq->avail_idx;
 	vq->used_idx = le16_to_cpu((le16){ read_once(&used->idx.wire) });
+	vq->avail_idx = vq->used_idx;
+	vq->avail_seen = vq->avail_idx;
 }
 
 static size_t order_len(uint32_t size)
@@ -146,7 +152,7 @@ int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
 	if (packed)
 		packed_set_base(vq, conf->base);
 	else
-		split_set_base(vq, conf->base);
+		split_set_base(vq);
 	return 0;
 }
 

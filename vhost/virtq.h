@@ -147,9 +147,9 @@ struct virtq {
 	unsigned int (*poll)(struct virtq *vq); /* NULL: the loop does not look at it */
 	void *priv;
 	/* The device writes to no buffer of this ring: all are device-readable,
-	 * whatever their descriptors say. DPDK's virtio driver marks the header of
-	 * a frame in several buffers as writable (packed rings, indirect tables),
-	 * and could send none without this. */
+	 * whatever their descriptors say. The virtio-user driver marks the header
+	 * of a frame in several buffers as writable (packed rings, indirect
+	 * tables), and could send none without this. */
 	bool out_only;
 	/* Other threads than the loop's use the ring too: see virtq_lock(). */
 	bool shared;

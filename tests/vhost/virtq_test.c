@@ -486,6 +486,36 @@ static void split_positions_wrap_at_65536_over_a_restart(void **state)
 }
 
 /* A front-end that knows only split rings sends 0 for a new ring. */
+/* virtio-user sends base 0 to the back-end that comes after one that was killed;
+ * QEMU has counted what was in flight then, and nobody else knows of it. */
+static void split_ring_goes_on_where_the_used_index_says(void **state)
+{
+	static const uint32_t bases[] = { 0, 7 };
+	const struct rk_buf buf = { RK_BUF, 16, 0 };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(bases); i++) {
+		struct ringkit *k = open_with(state, 8, 0);
+		struct virtq_conf conf;
+
+		for (uint16_t n = 0; n < 5; n++) {
+			rk_put(k, n, &buf, 1);
+			assert_int_equal(rk_pop(k).error, 0);
+			rk_complete(k, n, 0);
+		}
+		virtq_set_state(&k->vq, VIRTQ_DRAINING);
+		virtq_set_state(&k->vq, VIRTQ_STOPPED);
+		virtq_fini(&k->vq);
+		conf = rk_conf(k, split_kind, 8, bases[i]);
+		assert_int_equal(virtq_init(&k->vq, &conf, -1), 0);
+		virtq_set_state(&k->vq, VIRTQ_STARTED);
+		assert_int_equal(virtq_base(&k->vq), 5);
+		rk_put(k, 6, &buf, 1);
+		assert_int_equal(rk_pop(k).id, 6);
+		rk_complete(k, 6, 0);
+		rk_close(k);
+	}
+}
+
 static void packed_base_0_of_a_new_ring_has_wrap_counters_of_1(void **state)
 {
 	struct ringkit *k = rk_open_memory();
@@ -582,6 +612,7 @@ static const struct CMUnitTest tests[] = {
 	BOTH(a_draining_ring_pops_nothing_but_gives_back),
 	BOTH(base_is_saved_and_restored_at_every_position),
 	SPLIT(split_positions_wrap_at_65536_over_a_restart),
+	SPLIT(split_ring_goes_on_where_the_used_index_says),
 	PACKED(packed_base_0_of_a_new_ring_has_wrap_counters_of_1),
 	PACKED(packed_base_0_of_a_used_ring_has_wrap_counters_of_0),
 	PACKED(packed_base_without_a_used_half_means_that_nothing_is_in_flight),
