@@ -248,4 +248,15 @@ int sriov_netdev_function(const struct sriov *s, const char *netdev, char addr[S
 /* The one of them that configures VFs, "" if none. IFNAMSIZ. */
 void sriov_netdev(const struct sriov *s, const char *addr, char *netdev);
 
+/* ---- Events: watch.c ---- */
+
+struct sriov_watch;
+struct sriov_event;
+
+/* Where events go, as during sriov_watch_wait(); and one message of the kernel,
+ * with a zero behind its end. For tests. */
+void sriov_watch_tell(struct sriov_watch *w,
+		      void (*told)(void *opaque, const struct sriov_event *event), void *opaque);
+void sriov_watch_uevent(struct sriov_watch *w, const char *event, size_t len);
+
 #endif
