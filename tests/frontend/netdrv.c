@@ -30,7 +30,10 @@ static uint64_t wanted_proto(const struct net_conf *c)
 
 static uint64_t wanted_features(const struct net_conf *c)
 {
-	uint64_t f = (c->features & ~(1ull << FE_F_LOG_ALL)) | 1ull << VIRTIO_F_VERSION_1;
+	uint64_t f = c->features & ~(1ull << FE_F_LOG_ALL | 1ull << VIRTIO_F_VERSION_1);
+
+	if (!c->legacy)
+		f |= 1ull << VIRTIO_F_VERSION_1;
 
 	/* QEMU acknowledges MQ, which it told its own driver of, but not this. */
 	return c->no_ctrl ? f & ~(1ull << VIRTIO_NET_F_CTRL_VQ) : f;

@@ -37,6 +37,7 @@ struct net_conf {
 	uint32_t buf_len; /* of a receive buffer, with header; 0: 2048 */
 	uint64_t features; /* wanted, beside VERSION_1; what is not offered is left out */
 	bool indirect; /* use indirect tables, if negotiated */
+	bool legacy; /* VERSION_1 is not wanted */
 	bool no_ctrl; /* CTRL_VQ is not passed on, as QEMU does not */
 	uint64_t proto_without; /* protocol features not to take though offered */
 	uint64_t mem; /* bytes of guest memory; 0: enough */
