@@ -132,9 +132,9 @@ class Lab(guest.Qemu):
         self.run(f"for i in $(seq {timeout * 10}); do [ {'' if there else '!'} -e {path} ] && "
                  "exit 0; sleep 0.1; done; exit 1", timeout=timeout * 4)
 
-    def need(self, interface):
+    def need(self, what):
         """Skip without what only modules of our own have."""
-        if interface == "cdev" and not own_modules():
+        if what in ("cdev", "netdevsim", "no-iommu") and not own_modules():
             pytest.skip(unavailable("modules"))
 
     def vf_command(self, *words):

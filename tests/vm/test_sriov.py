@@ -359,3 +359,70 @@ def test_dpdk_passes_packets_through_claimed_vfs(lab, vfs):
     assert len(received) == 3 and all(int(n) > 0 for n in received), result
     for vf in vfs:
         lab.vf("release", vf, "--owner", "dpdk")
+
+
+# ---- Drivers that take every setting ----
+
+@pytest.fixture
+def netdevsim(lab):
+    """Make a simulated PF with so many VFs; its network device."""
+    lab.need("netdevsim")
+    base = "/sys/bus/netdevsim"
+
+    def make(vfs):
+        lab.run(f"echo '1 1 1' >{base}/new_device; mountpoint -q /sys/kernel/debug || "
+                "mount -t debugfs debugfs /sys/kernel/debug; "
+                f"echo {vfs} >/sys/kernel/debug/netdevsim/netdevsim1/max_vfs; "
+                f"echo {vfs} >{base}/devices/netdevsim1/sriov_numvfs")
+        return lab.run(f"ls {base}/devices/netdevsim1/net").out.strip()
+
+    yield make
+    lab.run(f"echo 1 >{base}/del_device", check=False)
+
+
+@pytest.mark.parametrize("vfs", [4, 64, 200, 300])
+def test_every_setting_of_a_vf(lab, netdevsim, vfs):
+    """What igb refuses, and what only many VFs show."""
+    result = lab.run("/tmp/build/tests/sriov/netlink_machine", netdevsim(vfs), vfs, check=False)
+    print(result)
+    assert result.status == 0, result
+
+
+# ---- A file that says how it should be ----
+
+PLAN = f"""
+pfs:
+  - pf: {NIC}
+    vfs: 2
+    driver: none
+    vf:
+      0: {{ mac: "{MACS[0]}", vlan: 10 }}
+      1: {{ mac: "{MACS[1]}", trust: on, driver: vfio-pci, owners: [vm1] }}
+"""
+
+
+def test_a_file_is_made_true_and_stays_so(lab, nic):
+    (lab.share / "plan.yaml").write_text(PLAN)
+    plan = "/tmp/share/plan.yaml"
+    wanted = lab.vf("diff", plan, check=False)
+    assert wanted.status == 1 and "0 -> 2" in wanted.out
+    lab.vf("apply", plan, "--dry-run")
+    assert lab.read(f"/sys/bus/pci/devices/{NIC}/sriov_numvfs") == "0"
+    lab.vf("apply", plan)
+    seen = functions(lab)
+    assert seen[NIC_VFS[0]]["vf"]["conf"].items() >= {"mac": MACS[0], "vlan": 10}.items()
+    assert seen[NIC_VFS[1]]["vf"]["conf"]["trust"] and seen[NIC_VFS[1]]["driver"] == "vfio-pci"
+    # Nothing to do the second time.
+    assert lab.vf("diff", plan).out.strip() == ""
+    before = lab.run("dmesg | tail -1").out
+    lab.vf("apply", plan)
+    assert lab.run("dmesg | tail -1").out == before
+    # What somebody changes is seen and put right.
+    lab.run(f"ip link set {lab.netdev(NIC)} vf 0 vlan 11")
+    assert "vlan" in lab.vf("diff", plan, check=False).out
+    lab.vf("apply", plan)
+    assert lab.vf("diff", plan).status == 0
+    refused = lab.vf("claim", NIC_VFS[1], "--owner", "vm2", check=False)
+    assert refused.status == 1 and "vm1" in refused.err
+    lab.vf("claim", NIC_VFS[1], "--owner", "vm1")
+    lab.vf("release", NIC_VFS[1], "--owner", "vm1")
