@@ -182,7 +182,7 @@ def network_card():
     """igb: up to seven virtual functions, each in an IOMMU group of its own."""
     return ["-device", "pcie-root-port,id=rp1,bus=pcie.0,chassis=1,slot=1",
             "-netdev", "hubport,id=hub0,hubid=0",
-            "-device", f"igb,netdev=hub0,bus=rp1,mac={PF_MAC}"]
+            "-device", f"igb,id=nic,netdev=hub0,bus=rp1,mac={PF_MAC}"]
 
 
 def disk_controller(workdir, size=64 << 20):
