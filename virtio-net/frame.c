@@ -241,31 +241,30 @@ static void move_offsets(struct frame *f, int by)
 	}
 }
 
-/* The addresses move, which is less than the rest. */
-void frame_retag_in_place(struct frame *f, bool tagged)
-{
-	int by = (tagged - f->tagged) * VLAN_TAG_LEN;
-
-	if (by) {
-		memmove(f->head - by, f->head, ETH_TYPE_OFFSET);
-		f->head -= by;
-		move_offsets(f, by);
-		frame_pull(f, FRAME_HEAD_FIRST);
-	}
-	f->tagged = tagged;
-	if (tagged)
-		put_tag(f->head + ETH_TYPE_OFFSET, f);
-}
-
 void frame_own(const struct frame *f, uint8_t *room, struct frame *out)
 {
 	*out = *f;
 	out->head = room + FRAME_HEADROOM;
-	memcpy(out->head, f->head, f->head_len);
+	/* The usual length is one the compiler knows. */
+	if (likely(f->head_len == FRAME_HEAD_FIRST))
+		memcpy(out->head, f->head, FRAME_HEAD_FIRST);
+	else
+		memcpy(out->head, f->head, f->head_len);
 }
 
 void frame_retag(const struct frame *f, bool tagged, uint8_t *room, struct frame *out)
 {
+	int by = (tagged - f->tagged) * VLAN_TAG_LEN;
+
 	frame_own(f, room, out);
-	frame_retag_in_place(out, tagged);
+	if (by) {
+		/* The addresses move, which is less than the rest. */
+		out->head -= by;
+		memcpy(out->head, f->head, ETH_TYPE_OFFSET);
+		move_offsets(out, by);
+		frame_pull(out, FRAME_HEAD_FIRST);
+	}
+	out->tagged = tagged;
+	if (tagged)
+		put_tag(out->head + ETH_TYPE_OFFSET, out);
 }

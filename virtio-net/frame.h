@@ -116,8 +116,6 @@ uint32_t frame_ext_len(uint8_t ip_proto, const uint8_t *ext);
  * not f. The tail is shared with f.
  */
 void frame_retag(const struct frame *f, bool tagged, uint8_t *room, struct frame *out);
-/* The same without a copy, for the owner of a frame that nobody shares. */
-void frame_retag_in_place(struct frame *f, bool tagged);
 /* The same frame with a head of its own, in room (FRAME_ROOM bytes). */
 void frame_own(const struct frame *f, uint8_t *room, struct frame *out);
 
