@@ -137,12 +137,10 @@ unsigned int vnet_ctrl_poll(struct virtq *vq)
 
 /* --- life: control thread ---------------------------------------------------------------- */
 
-/* VHOST_USER_SET_VRING_BASE of a ring that no driver has used yet. */
+/* No driver has used it yet: packed rings begin with both wrap counters at 1. */
 static bool is_at_start(const struct virtq *vq)
 {
-	uint32_t base = vq->conf.base;
-
-	return !base || (vq->packed && base == 0x80008000u);
+	return virtq_base(vq) == (vq->packed ? 0x80008000u : 0);
 }
 
 int vnet_ctrl_setup(struct vnet_queue *q)

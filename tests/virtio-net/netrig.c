@@ -21,7 +21,7 @@ void rig_pump(void *opaque)
 {
 	struct rig *r = opaque;
 
-	for (int i = 0; i < RIG_LOOPS; i++)
+	for (int i = 0; i < RIG_LOOPS && !r->threads; i++)
 		loop_turn(r->loops[i]);
 	assert_true(evloop_run_once(r->ev, 0) >= 0);
 }
@@ -56,7 +56,7 @@ static void init_port(struct rig *r, unsigned int i)
 	};
 }
 
-int rig_setup(void **state)
+static int setup(void **state, bool threads)
 {
 	struct rig *r = calloc(1, sizeof(*r));
 	struct vswitch_conf sc = { 0 };
@@ -64,12 +64,19 @@ int rig_setup(void **state)
 	assert_non_null(r);
 	log_set_level(LOG_LEVEL_ERROR);
 	assert_int_equal(sigbus_init(), 0);
+	r->threads = threads;
 	strcpy(r->dir, "/tmp/ringbolt-vnet-XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
 	r->ev = evloop_create();
 	assert_non_null(r->ev);
 	for (unsigned int i = 0; i < RIG_LOOPS; i++) {
-		struct loop_conf lc = { .ev = r->ev, .cpu = -1, .manual = true, .index = i };
+		struct loop_conf lc = {
+			.ev = r->ev,
+			.mode = LOOP_ADAPTIVE,
+			.cpu = -1,
+			.manual = !threads,
+			.index = i,
+		};
 
 		assert_int_equal(loop_create(&lc, &r->loops[i]), 0);
 	}
@@ -81,6 +88,16 @@ int rig_setup(void **state)
 		init_port(r, i);
 	*state = r;
 	return 0;
+}
+
+int rig_setup(void **state)
+{
+	return setup(state, false);
+}
+
+int rig_setup_threads(void **state)
+{
+	return setup(state, true);
 }
 
 int rig_teardown(void **state)
@@ -153,8 +170,12 @@ void rig_remove(struct rig *r, unsigned int i)
 
 	p->gone = false;
 	vnet_destroy(p->vn, set_gone, &p->gone);
-	for (int n = 0; !p->gone && n < 10000; n++)
+	for (int n = 0; !p->gone && n < 100000; n++) {
 		rig_pump(r);
+		/* A loop on a busy machine. */
+		if (r->threads)
+			usleep(100);
+	}
 	assert_true(p->gone);
 	p->vn = NULL;
 }

@@ -28,6 +28,7 @@ struct rig_port {
 struct rig {
 	struct evloop *ev;
 	struct loop *loops[RIG_LOOPS];
+	bool threads;
 	struct vswitch *sw;
 	struct rig_port port[RIG_PORTS];
 	struct net_frame frame; /* the last one received */
@@ -37,11 +38,13 @@ struct rig {
 /* cmocka's setup and teardown; *state is a struct rig with a switch and no device.
  * Teardown asserts that all can end and nothing is left. */
 int rig_setup(void **state);
+/* The same with loops that have threads. */
+int rig_setup_threads(void **state);
 int rig_teardown(void **state);
 
 /* One turn of everything. opaque: struct rig. */
 void rig_pump(void *opaque);
-/* So many turns that whatever was going on has ended. */
+/* So many turns that whatever was going on has ended; not with threads. */
 void rig_settle(struct rig *r);
 
 /* Create the device of port i, by its conf; connect its driver. */
