@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,12 +47,14 @@ const struct opt_desc sriov_conf_keys[] = {
 /* Six pairs of digits; no group address, which no device may have. */
 static bool parse_mac(const char *text, uint8_t mac[6])
 {
-	int end = 0;
-
-	if (strlen(text) != 17 || sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0],
-					 &mac[1], &mac[2], &mac[3], &mac[4], &mac[5], &end) != 6)
-		return false;
-	return end == 17 && !(mac[0] & 1);
+	for (int i = 0; i < 17; i++) {
+		/* A text that is too short ends at its zero here. */
+		if (i % 3 == 2 ? text[i] != ':' : !isxdigit((unsigned char)text[i]))
+			return false;
+	}
+	for (int i = 0; i < 6; i++)
+		mac[i] = (uint8_t)strtoul(text + 3 * i, NULL, 16);
+	return !text[17] && !(mac[0] & 1);
 }
 
 int sriov_conf_item(const char *option, const char *key, const char *text, struct sriov_conf *conf,
