@@ -25,7 +25,8 @@
 #include "virtio-net/net_bytes.h"
 
 #define GSO_TYPE_MASK ((uint8_t)~VIRTIO_NET_HDR_GSO_ECN)
-#define ETH_TAGGED_MAX (ETH_HDR_LEN + 2 * VLAN_TAG_LEN)
+#define TAGS_MAX 2 /* as many as frame_layers() looks behind */
+#define ETH_TAGGED_MAX (ETH_HDR_LEN + TAGS_MAX * VLAN_TAG_LEN)
 
 /* --- accepting -------------------------------------------------------------------- */
 
@@ -34,23 +35,27 @@ static bool has(uint64_t features, unsigned int bit)
 	return features >> bit & 1;
 }
 
-/* How long is this for an MTU, which counts neither the Ethernet header nor a
- * tag? */
-static uint32_t mtu_len(const struct frame *f, uint32_t len)
+static unsigned int nr_tags(const struct frame *f)
 {
-	uint16_t type = get_be16(f->head + ETH_TYPE_OFFSET);
+	uint16_t end = ETH_HDR_LEN, type;
+	unsigned int nr;
 
-	len -= ETH_HDR_LEN;
-	if ((type == ETH_TYPE_8021Q || type == ETH_TYPE_8021AD) && len >= VLAN_TAG_LEN)
-		len -= VLAN_TAG_LEN;
-	return len;
+	for (nr = 0; nr < TAGS_MAX && end <= f->head_len; nr++, end += VLAN_TAG_LEN) {
+		type = get_be16(f->head + end - 2);
+		if (type != ETH_TYPE_8021Q && type != ETH_TYPE_8021AD)
+			break;
+	}
+	return nr;
 }
 
 bool offload_fits(const struct frame *f, uint16_t mtu)
 {
 	const struct frame_offload *o = &f->offload;
+	uint32_t len = o->gso_type ? (uint32_t)o->hdr_len + o->gso_size : f->len;
+	uint32_t max = mtu + ETH_HDR_LEN;
 
-	return !mtu || mtu_len(f, o->gso_type ? o->hdr_len + o->gso_size : f->len) <= mtu;
+	/* What drivers with VLAN devices take an MTU for: tags come on top. */
+	return !mtu || len <= max || len <= max + nr_tags(f) * VLAN_TAG_LEN;
 }
 
 /* The first bytes of a transport header that a checksum must not touch. */

@@ -41,7 +41,7 @@ static inline bool offload_is_plain(const struct frame *f)
 }
 
 /* Is the frame, or each piece of a large segment, no longer than mtu allows?
- * If not: DROP_MTU_OUT. A tag does not count. */
+ * If not: DROP_MTU_OUT. Up to two tags do not count. */
 bool offload_fits(const struct frame *f, uint16_t mtu);
 /* Can this frame, which fits, be given to that receiver as it is? If not:
  * segmenter_init() for a gso_type, else offload_finish_csum(). */

@@ -86,12 +86,12 @@ static void a_frame_has_an_ethernet_header(void **state)
 	assert_int_equal(accept(h, 0, 0), 0);
 }
 
-static void a_frame_is_no_longer_than_the_mtu_and_a_tag(void **state)
+static void a_frame_is_no_longer_than_the_mtu_and_its_tags(void **state)
 {
 	struct virtio_net_hdr h = { 0 };
 	struct kit_spec spec = tcp4;
 
-	for (spec.tags = 0; spec.tags <= 1; spec.tags++) {
+	for (spec.tags = 0; spec.tags <= 2; spec.tags++) {
 		spec.payload = 1500 - 40;
 		kit_build(&spec, &kit);
 		assert_int_equal(accept(h, 0, 1500), 0);
@@ -103,6 +103,17 @@ static void a_frame_is_no_longer_than_the_mtu_and_a_tag(void **state)
 	assert_int_equal(accept(h, 0, 0), 0);
 	kit.len++;
 	assert_int_equal(accept(h, 0, 0), -DROP_TOO_LONG);
+}
+
+/* Only what stands where tags stand is a tag. */
+static void bytes_that_look_like_tags_do_not_make_an_mtu_larger(void **state)
+{
+	struct virtio_net_hdr h = { 0 };
+
+	kit_build(&tcp4, &kit);
+	put_be16(kit.bytes + ETH_HDR_LEN + 2, ETH_TYPE_8021Q);
+	assert_int_equal(accept(h, 0, 1040), 0);
+	assert_int_equal(accept(h, 0, 1039), -DROP_TOO_LONG);
 }
 
 /* --- partial checksums ------------------------------------------------------------- */
@@ -146,8 +157,8 @@ static void a_checksum_never_changes_addresses_or_ports(void **state)
 		spec.v6 = kind & 2;
 		kit_build(&spec, &kit);
 		decided = kit.l4 + (kind & 1 ? TCP_CSUM : UDP_CSUM);
-		for (uint16_t start = 0; start < kit.len; start++) {
-			for (uint16_t offset = 0; offset < kit.len; offset++) {
+		for (uint32_t start = 0; start < kit.len; start++) {
+			for (uint32_t offset = 0; offset < kit.len; offset++) {
 				if (accept(csum_hdr(start, offset), CSUM, 0))
 					continue;
 				accepted++;
@@ -408,7 +419,7 @@ static void pieces_are_no_longer_than_the_mtu(void **state)
 {
 	struct kit_spec spec = { .proto = IP_PROTO_TCP, .payload = 5000 };
 
-	for (spec.tags = 0; spec.tags <= 1; spec.tags++) {
+	for (spec.tags = 0; spec.tags <= 2; spec.tags++) {
 		kit_build(&spec, &kit);
 		assert_int_equal(accept(kit_hdr(&kit, 1460), EVERYTHING, 1500), 0);
 		assert_int_equal(accept(kit_hdr(&kit, 1461), EVERYTHING, 1500), -DROP_TOO_LONG);
@@ -531,7 +542,7 @@ static void a_frame_or_each_of_its_pieces_fits_the_mtu(void **state)
 {
 	struct kit_spec spec = tcp4;
 
-	for (spec.tags = 0; spec.tags <= 1; spec.tags++) {
+	for (spec.tags = 0; spec.tags <= 2; spec.tags++) {
 		kit_build(&spec, &kit);
 		assert_int_equal(accept(kit_hdr(&kit, 0), EVERYTHING, 0), 0);
 		assert_true(offload_fits(&frame, 0));
@@ -584,7 +595,8 @@ int main(void)
 		cmocka_unit_test(a_header_that_asks_for_nothing_asks_for_nothing),
 		cmocka_unit_test(flags_that_are_not_a_drivers_are_ignored),
 		cmocka_unit_test(a_frame_has_an_ethernet_header),
-		cmocka_unit_test(a_frame_is_no_longer_than_the_mtu_and_a_tag),
+		cmocka_unit_test(a_frame_is_no_longer_than_the_mtu_and_its_tags),
+		cmocka_unit_test(bytes_that_look_like_tags_do_not_make_an_mtu_larger),
 		cmocka_unit_test(a_checksum_is_completed_only_if_that_was_negotiated),
 		cmocka_unit_test(a_checksum_lies_within_the_frame),
 		cmocka_unit_test(a_checksum_never_changes_addresses_or_ports),
