@@ -19,7 +19,7 @@
  *   devices can still be attached by name later on.
  * - It writes to stderr. It writes to our log instead, and what it calls an error is
  *   information to us: drivers complain of much that does not matter, and what does
- *   is in the return code of a call, with the complaint (eal_last_error()).
+ *   is in the return code of a call, with the complaint (eal_error()).
  * - Its drivers use real-time signals (net_tap). Those are blocked in our threads
  *   and left to DPDK's, so that they interrupt no system call of ours.
  *
@@ -69,7 +69,7 @@ static struct {
 	bool huge;
 	FILE *log;
 	pthread_t control;
-	char last_error[LOG_LINE_LEN];
+	char first_error[LOG_LINE_LEN];
 	struct enlistment *enlisted;
 } eal;
 
@@ -102,21 +102,22 @@ static ssize_t log_line(void *cookie, const char *text, size_t len)
 		cnt--;
 	if (!cnt)
 		return (ssize_t)len;
-	/* Those of the control thread are about what it is doing. */
-	if (is_error && pthread_equal(pthread_self(), eal.control))
-		snprintf(eal.last_error, sizeof(eal.last_error), "%.*s", cnt, text);
+	/* Those of the control thread are about what it is doing, and the first is
+	 * nearest to the cause. */
+	if (is_error && !eal.first_error[0] && pthread_equal(pthread_self(), eal.control))
+		snprintf(eal.first_error, sizeof(eal.first_error), "%.*s", cnt, text);
 	log_limited(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "dpdk: %.*s", cnt, text);
 	return (ssize_t)len;
 }
 
 void eal_clear_error(void)
 {
-	eal.last_error[0] = '\0';
+	eal.first_error[0] = '\0';
 }
 
-const char *eal_last_error(void)
+const char *eal_error(void)
 {
-	return eal.last_error;
+	return eal.first_error;
 }
 
 static int open_log(void)
@@ -256,7 +257,7 @@ static int fail(char *err, int res)
 		snprintf(err, EAL_ERR_LEN, "DPDK: not enough hugepages, try hugepages=small");
 	else
 		snprintf(err, EAL_ERR_LEN, "DPDK cannot be started: %s: %.150s", strerror(-res),
-			 eal.last_error);
+			 eal.first_error);
 	return res;
 }
 

@@ -43,10 +43,10 @@ bool eal_is_running(void);
 /* "huge" or "small". */
 const char *eal_pages_used(void);
 
-/* What DPDK complained of last on the control thread, "" nothing. Its functions
- * return little more than that they failed. */
+/* What DPDK complained of first on the control thread since it was cleared, ""
+ * nothing. Its functions return little more than that they failed. */
 void eal_clear_error(void);
-const char *eal_last_error(void);
+const char *eal_error(void);
 
 /*
  * Make the threads of these loops known to DPDK, so that they have memory pool

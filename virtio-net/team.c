@@ -22,12 +22,12 @@
 /* The driver's functions were renamed. */
 #if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
 #define bond_add rte_eth_bond_member_add
-#define bond_remove rte_eth_bond_member_remove
 #define bond_active rte_eth_bond_active_members_get
+#define bond_lacp_info rte_eth_bond_8023ad_member_info
 #else
 #define bond_add rte_eth_bond_slave_add
-#define bond_remove rte_eth_bond_slave_remove
 #define bond_active rte_eth_bond_active_slaves_get
+#define bond_lacp_info rte_eth_bond_8023ad_slave_info
 #endif
 
 const char *const uplink_team_names[] = { "active-backup", "balance-xor", "802.3ad", NULL };
@@ -44,7 +44,7 @@ struct team {
 	unsigned int mode; /* index of modes */
 	uint16_t member[TEAM_MEMBERS_MAX];
 	const char *devargs[TEAM_MEMBERS_MAX]; /* copies */
-	unsigned int nr_members, nr_added;
+	unsigned int nr_members;
 	uint16_t sender; /* active-backup: the member in use */
 };
 
@@ -57,6 +57,20 @@ static unsigned int parse_mode(const char *name)
 	return 0;
 }
 
+/*
+ * net_tap offers link interrupts and takes note of each change, but never calls
+ * those who registered for it: its team would go on using a member that is down.
+ * Without the offer the team looks at the link itself. dev_flags is the device's
+ * own, which DPDK has no function to change.
+ */
+static void prefer_polling(uint16_t port)
+{
+	struct rte_eth_dev_info info;
+
+	if (!rte_eth_dev_info_get(port, &info) && !strcmp(info.driver_name, "net_tap"))
+		*(uint32_t *)info.dev_flags &= ~(uint32_t)RTE_ETH_DEV_INTR_LSC;
+}
+
 static int attach_members(struct team *t, const struct uplink_conf *conf, char *err)
 {
 	int res;
@@ -65,6 +79,7 @@ static int attach_members(struct team *t, const struct uplink_conf *conf, char *
 		res = uplink_attach(conf->name, conf->dev[i], &t->member[i], err);
 		if (res < 0)
 			return res;
+		prefer_polling(t->member[i]);
 		t->devargs[i] = strdup(conf->dev[i]);
 		t->nr_members++;
 	}
@@ -86,11 +101,11 @@ static int join(struct team *t, const struct uplink_conf *conf, char *err)
 		return res;
 	}
 	t->port = (uint16_t)res;
-	for (; t->nr_added < t->nr_members; t->nr_added++) {
-		if (!bond_add(t->port, t->member[t->nr_added]))
+	for (unsigned int i = 0; i < t->nr_members; i++) {
+		if (!bond_add(t->port, t->member[i]))
 			continue;
 		snprintf(err, SW_ERR_LEN, "%s: %.100s: cannot be a member of the team", conf->name,
-			 conf->dev[t->nr_added]);
+			 conf->dev[i]);
 		return -EINVAL;
 	}
 	rte_eth_bond_link_monitoring_set(t->port, LINK_CHECK_MS);
@@ -127,11 +142,9 @@ void team_destroy(struct team *t)
 {
 	if (!t)
 		return;
-	if (t->port != RTE_MAX_ETHPORTS) {
-		while (t->nr_added)
-			bond_remove(t->port, t->member[--t->nr_added]);
+	/* Closes its port, and lets the members go. */
+	if (t->port != RTE_MAX_ETHPORTS)
 		rte_eth_bond_free(t->name);
-	}
 	while (t->nr_members) {
 		uplink_detach(t->member[--t->nr_members]);
 		free((char *)t->devargs[t->nr_members]);
@@ -172,17 +185,37 @@ bool team_has_moved(struct team *t)
 	return moved;
 }
 
+/* IEEE 802.1AX, "Actor_State": whether frames go over that member at all. */
+static void add_lacp(const struct team *t, unsigned int i, json_t *obj)
+{
+	struct bond_lacp_info info;
+
+	if (modes[t->mode] != BONDING_MODE_8023AD ||
+	    bond_lacp_info(t->port, t->member[i], &info) < 0)
+		return;
+	json_object_set_new(obj, "synchronized",
+			    json_boolean(info.actor_state & STATE_SYNCHRONIZATION));
+	json_object_set_new(obj, "distributing",
+			    json_boolean(info.actor_state & STATE_DISTRIBUTING));
+}
+
 static json_t *member_status(const struct team *t, unsigned int i, const uint16_t *active,
 			     int nr_active)
 {
 	struct rte_eth_link link = { 0 };
 	bool is_active = false;
+	json_t *obj;
 
 	rte_eth_link_get_nowait(t->member[i], &link);
 	for (int a = 0; a < nr_active; a++)
 		is_active |= active[a] == t->member[i];
-	return json_pack("{s:s, s:s, s:b}", "device", t->devargs[i] ? t->devargs[i] : "", "link",
-			 link.link_status ? "up" : "down", "active", is_active);
+	/* Of a backup it says only that it could be used. */
+	if (modes[t->mode] == BONDING_MODE_ACTIVE_BACKUP)
+		is_active = rte_eth_bond_primary_get(t->port) == t->member[i];
+	obj = json_pack("{s:s, s:s, s:b}", "device", t->devargs[i] ? t->devargs[i] : "", "link",
+			link.link_status ? "up" : "down", "active", is_active);
+	add_lacp(t, i, obj);
+	return obj;
 }
 
 json_t *team_status(const struct team *t)

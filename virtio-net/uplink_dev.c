@@ -58,7 +58,7 @@ int uplink_attach(const char *name, const char *devargs, uint16_t *port, char *e
 	}
 	if (res < 0) {
 		snprintf(err, SW_ERR_LEN, "%s: %.80s: DPDK cannot attach it: %.80s (%s)", name,
-			 devargs, *eal_last_error() ? eal_last_error() : "no such device or driver",
+			 devargs, *eal_error() ? eal_error() : "no such device or driver",
 			 strerror(-res));
 		return res;
 	}
@@ -244,7 +244,7 @@ static int setup_queues(struct uplink_dev *dev, const struct rte_eth_dev_info *i
 static int fail(const struct uplink_dev *dev, const char *what, int res, char *err)
 {
 	snprintf(err, SW_ERR_LEN, "%s: %s: %s%s%.80s", dev->name, what, strerror(-res),
-		 *eal_last_error() ? "; " : "", eal_last_error());
+		 *eal_error() ? "; " : "", eal_error());
 	return res;
 }
 
@@ -356,12 +356,10 @@ void uplink_dev_close(struct uplink_dev *dev)
 {
 	if (dev->is_started)
 		rte_eth_dev_stop(dev->port);
-	if (dev->team) {
-		rte_eth_dev_close(dev->port);
+	if (dev->team)
 		team_destroy(dev->team);
-	} else if (dev->is_open) {
+	else if (dev->is_open)
 		uplink_detach(dev->port);
-	}
 	rte_mempool_free(dev->pool);
 	*dev = (struct uplink_dev){ .name = dev->name };
 }

@@ -58,7 +58,7 @@ void uplink_detach(uint16_t port);
 
 struct team;
 int team_create(const struct uplink_conf *conf, struct team **team, char *err);
-/* The team's own port has been stopped and closed. Accepts NULL. */
+/* The team's own port has been stopped. Closes it. Accepts NULL. */
 void team_destroy(struct team *team);
 uint16_t team_port(const struct team *team);
 unsigned int team_nr_members(const struct team *team);
