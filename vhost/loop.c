@@ -1,27 +1,20 @@
 /*
- * Poll threads: one turn after the other over their rings and sources, and the
- * way to rest. Rings come and go by the operations that vu_ring.c posts. Never
- * looks into a ring itself, and allocates only when a ring or source comes.
+ * Poll threads: one turn after the other over their rings and sources, and their
+ * life. Never looks into a ring itself, and allocates only when a ring or source
+ * comes. What happens between turns is in loop_ops.c, what happens without work in
+ * loop_rest.c.
  *
- * A ring without a poll() is on its loop for these operations only: others fill
- * it, its driver is never asked to notify, and it does not keep the loop awake.
+ * Theory of operation: loop.h. Hot and cold rings:
  *
- * Theory of operation: loop.h. Details of the way to rest:
- *
- * The clock is read every TICK turns, not every turn: one turn over an idle
- * ring takes ten nanoseconds. After spin_ns without work the loop asks the
- * drivers of all rings to notify, looks at everything once more, and sleeps.
- * A ring that was armed stays so until it has work again, so that one busy
- * ring among many idle ones costs the idle ones nothing. How long to spin
- * adjusts itself: a sleep that ends within what spinning would have cost
- * doubles the time, a long one halves it. Waiting for drivers and waiting for
- * requests in the kernel's hands adjust separately: a disk's latency says
- * nothing about when the driver comes again, and the kernel needs the CPU that a
- * spinning loop takes.
- *
- * Kick descriptors are watched edge-triggered and never read: each write of the
- * driver is an edge, and a read of a descriptor that somebody else reads too
- * could block the loop.
+ * To look at a ring that has nothing costs some ten nanoseconds and half a dozen
+ * cache lines, which is much in a loop that serves two busy rings beside sixty
+ * idle ones. So a ring that had nothing for COLD_AFTER turns becomes cold. As long
+ * as others have work, only every COLD_SHARE-th part of the cold rings is looked
+ * at in a turn, one part after the other; a turn in which nothing else has work
+ * looks at all of them. So nothing waits longer than 2 * COLD_SHARE turns, and a
+ * loop that comes to rest has looked everywhere. A cold ring with work is hot at
+ * once. A ring with chains in flight stays hot: its driver waits for them, and
+ * will come again.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -34,69 +27,19 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/cpu.h"
 #include "core/fd.h"
 #include "core/log.h"
-#include "vhost/virtq_tlb.h"
+#include "vhost/loop_internal.h"
 
-#define TICK 32 /* turns between two looks at the clock; a power of two */
-#define SPIN_MIN_NS 2000
-#define SPIN_MAX_NS 50000
-#define SPIN_PENDING_MAX_NS 10000
-#define NR_EVENTS 32
+#define COLD_AFTER 64 /* turns without work */
+#define COLD_SHARE 8
 
 const char *const loop_mode_names[LOOP_MODE_CNT + 1] = { "busy", "adaptive", "interrupt", NULL };
 
-struct loop {
-	/* The loop thread's. */
-	struct virtq **rings;
-	unsigned int nr_rings, max_rings;
-	struct loop_source *sources;
-	struct virtq *flush_list;
-	struct loop_ring_op *waiting; /* ops whose chains in flight have not ended */
-	unsigned int turn_nr, tick_busy; /* turns since the last tick, with work */
-	uint64_t tick_ns; /* time of the last tick */
-	uint64_t work_ns; /* time of the last work seen */
-	/* How long to spin, and at most: for drivers, for requests outside. */
-	struct spin {
-		uint64_t ns, max_ns;
-	} spin_driver, spin_pending;
-	bool quit;
-	int epoll_fd;
-
-	/* Constant. */
-	struct evloop *ev;
-	enum loop_mode mode;
-	int cpu, node;
-	bool manual;
-	unsigned int index;
-	pthread_t thread;
-	struct loop_work quit_work;
-
-	/* The control thread's. */
-	unsigned int nr_placed;
-	struct loop_sample sample;
-
-	/* Any thread's. */
-	_Alignas(CACHE_LINE) struct loop_work *inbox; /* newest first */
-	int wake_fd;
-	_Alignas(CACHE_LINE) struct loop_stats stats;
-};
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* --- operations on rings -------------------------------------------------- */
-
-static int watch(struct loop *loop, int fd, uint32_t events, void *tag)
+int loop_watch(struct loop *loop, int fd, uint32_t events, void *tag)
 {
 	struct epoll_event e = { .events = events, .data.ptr = tag };
 
@@ -105,203 +48,61 @@ static int watch(struct loop *loop, int fd, uint32_t events, void *tag)
 	return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
 }
 
-static void unwatch(struct loop *loop, int fd)
+void loop_unwatch(struct loop *loop, int fd)
 {
 	if (fd >= 0)
 		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
-static void answer(struct loop *loop, struct loop_ring_op *op)
+/* --- which rings are polled ------------------------------------------------- */
+
+static void place(struct loop *loop, struct virtq *vq, unsigned int pos)
 {
-	ev_post(loop->ev, &op->answer);
+	loop->rings[pos] = vq;
+	vq->loop_pos = pos;
 }
 
-/* To the rings that are polled. */
-static int ring_list(struct loop *loop, struct virtq *vq)
+static void swap_rings(struct loop *loop, unsigned int a, unsigned int b)
 {
-	struct virtq **rings = loop->rings;
-	int ret;
+	struct virtq *vq = loop->rings[a];
 
+	place(loop, loop->rings[b], a);
+	place(loop, vq, b);
+}
+
+/* Hot rings come first: one more, or one less. */
+static void make_hot(struct loop *loop, struct virtq *vq)
+{
+	vq->idle_turns = 0;
+	swap_rings(loop, vq->loop_pos, loop->nr_hot++);
+}
+
+static void make_cold(struct loop *loop, struct virtq *vq)
+{
+	swap_rings(loop, vq->loop_pos, --loop->nr_hot);
+}
+
+int loop_list_ring(struct loop *loop, struct virtq *vq)
+{
 	if (loop->nr_rings == loop->max_rings) {
 		unsigned int max = loop->max_rings ? 2 * loop->max_rings : 8;
+		struct virtq **rings = realloc(loop->rings, max * sizeof(struct virtq *));
 
-		rings = realloc(loop->rings, max * sizeof(struct virtq *));
 		if (!rings)
 			return -ENOMEM;
 		loop->rings = rings;
 		loop->max_rings = max;
 	}
-	ret = watch(loop, vq->conf.kick_fd, EPOLLIN | EPOLLET, vq);
-	if (ret < 0)
-		return ret;
-	vq->loop_pos = loop->nr_rings;
-	rings[loop->nr_rings++] = vq;
+	place(loop, vq, loop->nr_rings++);
+	make_hot(loop, vq);
 	return 0;
 }
 
-static int ring_attach(struct loop *loop, struct virtq *vq)
+void loop_unlist_ring(struct loop *loop, struct virtq *vq)
 {
-	int ret = vq->poll ? ring_list(loop, vq) : 0;
-
-	if (ret < 0)
-		return ret;
-	virtq_set_state(vq, VIRTQ_STARTED);
-	/* A previous back-end may have left notifications off, and died between
-	 * publishing a buffer and notifying the driver, which would wait for ever.
-	 * One notification too many is harmless. */
-	if (vq->poll)
-		virtq_notify_enable(vq);
-	else
-		virtq_notify_disable(vq);
-	virtq_notify_driver(vq);
-	return 0;
-}
-
-static void ring_detach(struct loop *loop, struct virtq *vq)
-{
-	if (vq->poll) {
-		unwatch(loop, vq->conf.kick_fd);
-		loop->rings[vq->loop_pos] = loop->rings[--loop->nr_rings];
-		loop->rings[vq->loop_pos]->loop_pos = vq->loop_pos;
-	}
-	virtq_set_state(vq, VIRTQ_STOPPED);
-}
-
-/* Take over what the control thread decided. What was popped or pushed before
- * is published under the old configuration. */
-static void ring_sync(struct loop *loop, struct loop_ring_op *op)
-{
-	struct virtq *vq = op->vq;
-	const struct virtq_conf *conf = &op->conf;
-	bool moved = conf->gm != vq->conf.gm;
-
-	virtq_flush(vq);
-	if (conf->kick_fd != vq->conf.kick_fd) {
-		if (vq->poll)
-			unwatch(loop, vq->conf.kick_fd);
-		vq->conf.kick_fd = conf->kick_fd;
-		if (vq->poll && watch(loop, vq->conf.kick_fd, EPOLLIN | EPOLLET, vq) < 0)
-			virtq_break(vq, "its kick descriptor cannot be watched");
-	}
-	vq->conf.desc = conf->desc;
-	vq->conf.driver = conf->driver;
-	vq->conf.device = conf->device;
-	vq->conf.call_fd = conf->call_fd;
-	vq->conf.err_fd = conf->err_fd;
-	vq->conf.log = conf->log;
-	vq->conf.features = conf->features;
-	vq->conf.enabled = conf->enabled;
-	vq->conf.gm = conf->gm;
-	vq->avail_seen = vq->avail_idx;
-	if (moved && vq->tlb)
-		virtq_tlb_drop(vq, iova(0), UINT64_MAX);
-	if (moved) {
-		op->epoch = vq->epoch;
-		vq->epoch ^= 1;
-		assert(!vq->inflight[vq->epoch]);
-	} else {
-		op->epoch = vq->epoch ^ 1;
-	}
-}
-
-static bool op_is_done(const struct loop_ring_op *op)
-{
-	if (op->kind == LOOP_RING_SYNC)
-		return !op->vq->inflight[op->epoch];
-	if (op->kind == LOOP_RING_DROP)
-		return !virtq_tlb_in_use(op->vq, op->drop, op->drop_len);
-	return !virtq_inflight(op->vq);
-}
-
-/* True if it is over and can be answered: the ring may be gone then. */
-static bool op_finish(struct loop *loop, struct loop_ring_op *op)
-{
-	if (!op_is_done(op))
-		return false;
-	virtq_flush(op->vq);
-	if (op->kind == LOOP_RING_STOP)
-		ring_detach(loop, op->vq);
-	return true;
-}
-
-static bool op_begin(struct loop *loop, struct loop_ring_op *op)
-{
-	switch (op->kind) {
-	case LOOP_RING_START:
-		op->error = ring_attach(loop, op->vq);
-		return true;
-	case LOOP_RING_SYNC:
-		ring_sync(loop, op);
-		break;
-	case LOOP_RING_DROP:
-		virtq_tlb_drop(op->vq, op->drop, op->drop_len);
-		break;
-	case LOOP_RING_STOP:
-		virtq_set_state(op->vq, VIRTQ_DRAINING);
-		break;
-	}
-	return op_finish(loop, op);
-}
-
-static void op_run(struct loop_work *w)
-{
-	struct loop_ring_op *op = container_of(w, struct loop_ring_op, work);
-	struct loop *loop = op->loop;
-	bool over;
-
-	virtq_lock(op->vq);
-	over = op_begin(loop, op);
-	virtq_unlock(op->vq);
-	if (over) {
-		answer(loop, op);
-		return;
-	}
-	op->next = loop->waiting;
-	loop->waiting = op;
-}
-
-static void check_waiting(struct loop *loop)
-{
-	struct loop_ring_op **at = &loop->waiting;
-
-	while (*at) {
-		struct loop_ring_op *op = *at;
-		bool over;
-
-		virtq_lock(op->vq);
-		over = op_finish(loop, op);
-		virtq_unlock(op->vq);
-		if (!over) {
-			at = &op->next;
-			continue;
-		}
-		*at = op->next;
-		answer(loop, op);
-	}
-}
-
-static void op_answered(struct ev_work *w)
-{
-	struct loop_ring_op *op = container_of(w, struct loop_ring_op, answer);
-	struct loop *loop = op->loop;
-
-	if (op->kind == LOOP_RING_STOP || (op->kind == LOOP_RING_START && op->error))
-		loop->nr_placed--;
-	op->done(op);
-}
-
-void loop_ring_post(struct loop *loop, struct loop_ring_op *op)
-{
-	op->loop = loop;
-	op->error = 0;
-	op->answer.run = op_answered;
-	op->work.run = op_run;
-	if (op->kind == LOOP_RING_START) {
-		/* Later the loop's own: it reads it with each completion. */
-		op->vq->loop = loop;
-		loop->nr_placed++;
-	}
-	loop_post(loop, &op->work);
+	if (vq->loop_pos < loop->nr_hot)
+		make_cold(loop, vq);
+	place(loop, loop->rings[--loop->nr_rings], vq->loop_pos);
 }
 
 /* --- the inbox ------------------------------------------------------------- */
@@ -348,7 +149,7 @@ void loop_flush_later(struct virtq *vq)
 	vq->loop->flush_list = vq;
 }
 
-static void flush_rings(struct loop *loop)
+void loop_flush_rings(struct loop *loop)
 {
 	struct virtq *vq = loop->flush_list;
 
@@ -359,24 +160,88 @@ static void flush_rings(struct loop *loop)
 	}
 }
 
-static unsigned int turn(struct loop *loop)
+/* The first turn after a tick stands for as many as the last tick had. */
+static unsigned int poll_timed(struct loop *loop, struct virtq *vq)
+{
+	uint64_t start = loop_now_ns();
+	unsigned int n = vq->poll(vq);
+
+	if (n)
+		counter_add(&vq->stats.busy_ns, (loop_now_ns() - start) * loop->tick_turns);
+	return n;
+}
+
+static inline unsigned int poll_ring(struct loop *loop, struct virtq *vq, bool timed)
+{
+	unsigned int n = unlikely(timed) ? poll_timed(loop, vq) : vq->poll(vq);
+
+	if (n && vq->notify_armed)
+		virtq_notify_disable(vq);
+	return n;
+}
+
+static unsigned int poll_hot(struct loop *loop, bool timed)
 {
 	unsigned int work = 0;
 
-	for (unsigned int i = 0; i < loop->nr_rings; i++) {
+	/* Down, as one that becomes cold changes places with the last one. */
+	for (unsigned int i = loop->nr_hot; i-- > 0;) {
 		struct virtq *vq = loop->rings[i];
-		unsigned int n = vq->poll(vq);
+		unsigned int n = poll_ring(loop, vq, timed);
 
-		if (n && vq->notify_armed)
-			virtq_notify_disable(vq);
 		work += n;
+		if (n)
+			vq->idle_turns = 0;
+		else if (++vq->idle_turns >= COLD_AFTER && !virtq_inflight(vq))
+			make_cold(loop, vq);
 	}
+	return work;
+}
+
+/* The next nr cold rings. */
+static unsigned int poll_cold(struct loop *loop, unsigned int nr, bool timed)
+{
+	unsigned int work = 0;
+
+	while (nr--) {
+		struct virtq *vq;
+		unsigned int n;
+
+		if (loop->next_cold < loop->nr_hot || loop->next_cold >= loop->nr_rings)
+			loop->next_cold = loop->nr_hot;
+		vq = loop->rings[loop->next_cold++];
+		n = poll_ring(loop, vq, timed);
+		work += n;
+		if (n)
+			make_hot(loop, vq);
+	}
+	return work;
+}
+
+static unsigned int poll_rings(struct loop *loop, bool timed)
+{
+	unsigned int work = poll_hot(loop, timed);
+	unsigned int nr_cold = loop->nr_rings - loop->nr_hot;
+
+	if (!nr_cold)
+		return work;
+	if (work || loop->sources_busy)
+		nr_cold = (nr_cold + COLD_SHARE - 1) / COLD_SHARE;
+	return work + poll_cold(loop, nr_cold, timed);
+}
+
+static unsigned int turn(struct loop *loop, bool timed)
+{
+	unsigned int work = poll_rings(loop, timed), n = 0;
+
 	for (struct loop_source *s = loop->sources; s; s = s->next)
-		work += s->turn(s);
+		n += s->turn(s);
+	loop->sources_busy = n;
+	work += n;
 	if (loop->flush_list)
-		flush_rings(loop);
+		loop_flush_rings(loop);
 	if (unlikely(loop->waiting))
-		check_waiting(loop);
+		loop_check_waiting(loop);
 	if (unlikely(read_once(&loop->inbox))) {
 		run_inbox(loop);
 		work++;
@@ -387,192 +252,10 @@ static unsigned int turn(struct loop *loop)
 unsigned int loop_turn(struct loop *loop)
 {
 	assert(loop->manual);
-	return turn(loop);
+	return turn(loop, false);
 }
 
-/* --- coming to rest --------------------------------------------------------- */
-
-/* Account for the turns since the last tick, by the share that had work. */
-static void tick(struct loop *loop)
-{
-	struct loop_stats *s = &loop->stats;
-	uint64_t now = now_ns(), span = now - loop->tick_ns, busy;
-
-	busy = loop->turn_nr ? span * loop->tick_busy / loop->turn_nr : 0;
-	counter_add(&s->turns, loop->turn_nr);
-	counter_add(&s->busy_turns, loop->tick_busy);
-	counter_add(&s->busy_ns, busy);
-	counter_add(&s->idle_ns, span - busy);
-	if (loop->tick_busy)
-		loop->work_ns = now;
-	loop->turn_nr = 0;
-	loop->tick_busy = 0;
-	loop->tick_ns = now;
-}
-
-/* Anything in the kernel's hands? */
-static bool is_pending(const struct loop *loop)
-{
-	for (const struct loop_source *s = loop->sources; s; s = s->next)
-		if (s->nr_pending)
-			return true;
-	return false;
-}
-
-/* Ask every driver to notify; true if something came in the meantime. */
-static bool arm_and_look(struct loop *loop)
-{
-	bool work = false;
-
-	for (unsigned int i = 0; i < loop->nr_rings; i++) {
-		struct virtq *vq = loop->rings[i];
-
-		if (!vq->notify_armed)
-			virtq_notify_enable(vq);
-		/* vhost-user, SET_VRING_KICK: a ring without a descriptor is to be
-		 * polled. */
-		work |= vq->conf.kick_fd < 0 || virtq_has_work(vq);
-	}
-	return work;
-}
-
-static struct spin *present_spin(struct loop *loop)
-{
-	return is_pending(loop) ? &loop->spin_pending : &loop->spin_driver;
-}
-
-static void adjust_spin(struct spin *spin, uint64_t slept_ns)
-{
-	if (slept_ns < spin->max_ns)
-		spin->ns = min_u64(2 * spin->ns, spin->max_ns);
-	else
-		spin->ns = max_u64(spin->ns / 2, min_u64(SPIN_MIN_NS, spin->max_ns));
-}
-
-/*
- * Awake because requests ended: their driver is about to send the next ones,
- * which will be found by polling. For a guest a kick is an exit.
- */
-static void disarm_active(struct loop *loop)
-{
-	for (unsigned int i = 0; i < loop->nr_rings; i++) {
-		struct virtq *vq = loop->rings[i];
-
-		if (vq->notify_armed && virtq_inflight(vq))
-			virtq_notify_disable(vq);
-	}
-}
-
-/*
- * Announce the sleep and look once more: requests that ended before their
- * source knew that we sleep are found by this turn, later ones by its fd.
- */
-static unsigned int sources_sleep(struct loop *loop)
-{
-	unsigned int work = 0;
-
-	for (struct loop_source *s = loop->sources; s; s = s->next) {
-		if (s->sleep)
-			s->sleep(s, true);
-		work += s->turn(s);
-	}
-	if (loop->flush_list)
-		flush_rings(loop);
-	return work;
-}
-
-static void sources_wake(struct loop *loop)
-{
-	for (struct loop_source *s = loop->sources; s; s = s->next)
-		if (s->sleep)
-			s->sleep(s, false);
-}
-
-static bool is_source(const struct loop *loop, const void *tag)
-{
-	for (const struct loop_source *s = loop->sources; s; s = s->next)
-		if (s == tag)
-			return true;
-	return false;
-}
-
-static void count_events(struct loop *loop, const struct epoll_event *events, int nr)
-{
-	uint64_t count;
-
-	for (int i = 0; i < nr; i++) {
-		void *tag = events[i].data.ptr;
-
-		if (tag == loop) {
-			/* Ours alone and not blocking; empty if another event of the
-			 * same moment emptied it. */
-			if (read(loop->wake_fd, &count, sizeof(count)) < 0)
-				continue;
-		} else if (!is_source(loop, tag)) {
-			counter_add(&((struct virtq *)tag)->stats.kicks, 1);
-		}
-	}
-}
-
-/* The shortest time for which all sources may be left alone. */
-static struct timespec *sleep_limit(const struct loop *loop, struct timespec *limit)
-{
-	uint64_t ns = UINT64_MAX;
-
-	for (const struct loop_source *s = loop->sources; s; s = s->next)
-		if (s->sleep_max_ns)
-			ns = min_u64(ns, s->sleep_max_ns);
-	if (ns == UINT64_MAX)
-		return NULL;
-	limit->tv_sec = (time_t)(ns / 1000000000u);
-	limit->tv_nsec = (long)(ns % 1000000000u);
-	return limit;
-}
-
-static void sleep_until_event(struct loop *loop)
-{
-	struct epoll_event events[NR_EVENTS];
-	struct spin *spin = present_spin(loop);
-	uint64_t before, slept;
-	struct timespec limit;
-	int nr;
-
-	tick(loop);
-	before = loop->tick_ns;
-	nr = epoll_pwait2(loop->epoll_fd, events, NR_EVENTS, sleep_limit(loop, &limit), NULL);
-	count_events(loop, events, nr);
-	loop->tick_ns = now_ns();
-	slept = loop->tick_ns - before;
-	counter_add(&loop->stats.sleeps, 1);
-	counter_add(&loop->stats.sleep_ns, slept);
-	/* The end of a bounded sleep says nothing about drivers: a short look, and
-	 * to sleep again. */
-	if (!nr)
-		return;
-	adjust_spin(spin, slept);
-	loop->work_ns = loop->tick_ns;
-	disarm_active(loop);
-}
-
-/* After a turn without work. */
-static void rest(struct loop *loop)
-{
-	if (loop->mode != LOOP_INTERRUPT) {
-		if (loop->turn_nr < TICK) {
-			cpu_relax();
-			return;
-		}
-		tick(loop);
-		if (loop->mode == LOOP_BUSY ||
-		    loop->tick_ns - loop->work_ns < present_spin(loop)->ns)
-			return;
-	}
-	if (arm_and_look(loop) || read_once(&loop->inbox))
-		return;
-	if (!sources_sleep(loop))
-		sleep_until_event(loop);
-	sources_wake(loop);
-}
+/* --- life ------------------------------------------------------------------- */
 
 static void *thread_main(void *arg)
 {
@@ -583,24 +266,23 @@ static void *thread_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	if (loop->cpu >= 0 && cpu_pin_self(loop->cpu) < 0)
 		log_warn("loop%u: cannot be pinned to CPU %d", loop->index, loop->cpu);
-	loop->tick_ns = now_ns();
+	loop->tick_ns = loop_now_ns();
 	loop->work_ns = loop->tick_ns;
+	loop->tick_turns = 1;
 	while (!loop->quit) {
-		unsigned int work = turn(loop);
+		unsigned int work = turn(loop, !loop->turn_nr);
 
 		loop->turn_nr++;
 		if (!work) {
-			rest(loop);
+			loop_rest(loop);
 			continue;
 		}
 		loop->tick_busy++;
-		if (unlikely(loop->turn_nr >= TICK))
-			tick(loop);
+		if (unlikely(loop->turn_nr >= LOOP_TICK))
+			loop_tick(loop);
 	}
 	return NULL;
 }
-
-/* --- life ------------------------------------------------------------------- */
 
 static void quit_run(struct loop_work *w)
 {
@@ -621,9 +303,9 @@ int loop_create(const struct loop_conf *conf, struct loop **out)
 	loop->node = node;
 	loop->manual = conf->manual;
 	loop->index = conf->index;
-	loop->spin_driver.max_ns = conf->spin_max_ns ? conf->spin_max_ns : SPIN_MAX_NS;
+	loop->spin_driver.max_ns = conf->spin_max_ns ? conf->spin_max_ns : LOOP_SPIN_MAX_NS;
 	loop->spin_driver.ns = loop->spin_driver.max_ns;
-	loop->spin_pending.max_ns = min_u64(loop->spin_driver.max_ns, SPIN_PENDING_MAX_NS);
+	loop->spin_pending.max_ns = min_u64(loop->spin_driver.max_ns, LOOP_SPIN_PENDING_MAX_NS);
 	loop->spin_pending.ns = loop->spin_pending.max_ns;
 	loop->quit_work.run = quit_run;
 	loop->wake_fd = -1;
@@ -633,7 +315,7 @@ int loop_create(const struct loop_conf *conf, struct loop **out)
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (loop->wake_fd < 0)
 		goto err_errno;
-	ret = watch(loop, loop->wake_fd, EPOLLIN, loop);
+	ret = loop_watch(loop, loop->wake_fd, EPOLLIN, loop);
 	if (ret < 0)
 		goto err_free;
 	if (!loop->manual) {
@@ -670,7 +352,7 @@ void loop_destroy(struct loop *loop)
 
 int loop_source_add(struct loop *loop, struct loop_source *s)
 {
-	int ret = watch(loop, s->fd, EPOLLIN, s);
+	int ret = loop_watch(loop, s->fd, EPOLLIN, s);
 
 	if (ret < 0)
 		return ret;
@@ -686,7 +368,7 @@ void loop_source_del(struct loop *loop, struct loop_source *s)
 	while (*at != s)
 		at = &(*at)->next;
 	*at = s->next;
-	unwatch(loop, s->fd);
+	loop_unwatch(loop, s->fd);
 }
 
 int loop_cpu(const struct loop *loop)

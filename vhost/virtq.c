@@ -81,8 +81,9 @@ static void packed_set_base(struct virtq *vq, uint32_t base)
 	bool new_ring = !base && packed_is_new(vq);
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
 
-	/* DPDK's virtio-user and librte_vhost send only the half for available. No
-	 * back-end hands a ring on with chains in flight: both are the same. */
+	/* The virtio-user driver sends only the half for available, as the back-end
+	 * of the same project does. No back-end hands a ring on with chains in
+	 * flight: both are the same. */
 	if (!used)
 		used = avail;
 

@@ -92,6 +92,7 @@ struct virtq_stats {
 	uint64_t notifications; /* sent to the driver */
 	uint64_t kicks; /* received while asleep */
 	uint64_t bad_chains;
+	uint64_t busy_ns; /* in its poll(), with work; from samples */
 };
 
 struct virtq_chain {
@@ -158,6 +159,7 @@ struct virtq {
 	/* The loop's: see loop.c. */
 	struct loop *loop;
 	unsigned int loop_pos;
+	unsigned int idle_turns; /* polled in vain, one after the other, while hot */
 	struct virtq *flush_next;
 	enum virtq_state state;
 	const char *name; /* "vda1.0", for log lines */

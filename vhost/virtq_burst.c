@@ -4,6 +4,8 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include "vhost/virtq_burst.h"
+
 #include "vhost/virtq_burst_internal.h"
 
 void virtq_burst_chain_begin(struct virtq *vq, const struct virtq_burst *b, struct virtq_chain *c)

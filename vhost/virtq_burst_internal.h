@@ -10,7 +10,7 @@
 #include "vhost/virtq_internal.h"
 
 /* Cache lines of a chain's first buffer that are fetched when a burst finds it:
- * a virtio_net_hdr and the frame's headers, which the driver wrote on another
+ * the headers of what is sent or received, which the driver wrote on another
  * core. */
 #define VIRTQ_BURST_FETCH 2
 

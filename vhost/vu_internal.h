@@ -141,6 +141,7 @@ struct vu_ring {
 
 	enum vu_ring_state state;
 	bool active; /* as the device was told */
+	struct loop_sample sample; /* for status: its busy share since then */
 };
 
 /* A region, and which file it is, to know it again. */

@@ -89,7 +89,30 @@ static json_t *memory_node(const struct vu_ring *vr)
 	return node < 0 ? json_null() : json_integer(node);
 }
 
-static json_t *ring_status(const struct vu_ring *vr)
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The share of wall time since the last call that busy_ns grew by: what a loop
+ * itself counts as idle or asleep it only adds up when it wakes. */
+static double busy_share(struct loop_sample *last, uint64_t busy_ns)
+{
+	struct loop_sample now = { .time_ns = now_ns(), .busy_ns = busy_ns };
+	double share = 0;
+
+	if (last->time_ns && now.time_ns > last->time_ns)
+		share = (double)(now.busy_ns - last->busy_ns) /
+			(double)(now.time_ns - last->time_ns);
+	*last = now;
+	/* A tick may end after the clock was read, and a ring's time is estimated. */
+	return share > 1 ? 1 : share;
+}
+
+static json_t *ring_status(struct vu_ring *vr)
 {
 	const struct virtq_stats *s = &vr->vq.stats;
 	json_t *obj = json_object();
@@ -102,6 +125,8 @@ static json_t *ring_status(const struct vu_ring *vr)
 			    vu_ring_is_on_loop(vr) ? json_integer(loop_index(vr->vq.loop))
 						   : json_null());
 	json_object_set_new(obj, "memory-node", memory_node(vr));
+	json_object_set_new(obj, "busy",
+			    json_real(busy_share(&vr->sample, counter_read(&s->busy_ns))));
 	json_object_set_new(obj, "chains", json_integer((json_int_t)counter_read(&s->chains)));
 	json_object_set_new(obj, "notifications",
 			    json_integer((json_int_t)counter_read(&s->notifications)));
@@ -151,31 +176,6 @@ json_t *vu_dev_status(struct vu_dev *dev, const char *(*feature_name)(unsigned i
 	return obj;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* The share of wall time with work since the last call: what the loop itself
- * counts as idle or asleep it only adds up when it wakes. */
-static double busy_share(struct loop *loop)
-{
-	struct loop_sample *last = loop_get_sample(loop), now;
-	double share = 0;
-
-	now.time_ns = now_ns();
-	now.busy_ns = counter_read(&loop_get_stats(loop)->busy_ns);
-	if (last->time_ns && now.time_ns > last->time_ns)
-		share = (double)(now.busy_ns - last->busy_ns) /
-			(double)(now.time_ns - last->time_ns);
-	*last = now;
-	/* A tick may end after the clock was read. */
-	return share > 1 ? 1 : share;
-}
-
 json_t *loop_status(struct loop *loop)
 {
 	const struct loop_stats *s = loop_get_stats(loop);
@@ -188,7 +188,9 @@ json_t *loop_status(struct loop *loop)
 	json_object_set_new(obj, "node", json_integer(loop_node(loop)));
 	json_object_set_new(obj, "mode", json_string(loop_mode_names[loop_get_mode(loop)]));
 	json_object_set_new(obj, "rings", json_integer(loop_nr_rings(loop)));
-	json_object_set_new(obj, "busy", json_real(busy_share(loop)));
+	json_object_set_new(
+		obj, "busy",
+		json_real(busy_share(loop_get_sample(loop), counter_read(&s->busy_ns))));
 	json_object_set_new(obj, "turns", json_integer((json_int_t)counter_read(&s->turns)));
 	json_object_set_new(obj, "sleeps", json_integer((json_int_t)counter_read(&s->sleeps)));
 	return obj;

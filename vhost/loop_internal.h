@@ -1,0 +1,95 @@
+/*
+ * A loop, as its files see it. loop.c: turns and life; loop_ops.c: operations on
+ * rings; loop_rest.c: the way to rest. Private to loop*.c.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#ifndef RINGBOLT_VHOST_LOOP_INTERNAL_H
+#define RINGBOLT_VHOST_LOOP_INTERNAL_H
+
+#include <pthread.h>
+#include <time.h>
+
+#include "core/base.h"
+#include "vhost/loop.h"
+
+#define LOOP_TICK 32 /* turns between two looks at the clock; a power of two */
+#define LOOP_SPIN_MIN_NS 2000
+#define LOOP_SPIN_MAX_NS 50000
+#define LOOP_SPIN_PENDING_MAX_NS 10000
+
+struct loop {
+	/* The loop thread's. */
+	/* Rings that are polled: nr_hot of them in every turn, the others less
+	 * often while there is work (loop.c). A ring knows its place. */
+	struct virtq **rings;
+	unsigned int nr_rings, max_rings;
+	unsigned int nr_hot;
+	unsigned int next_cold; /* where to go on */
+	bool sources_busy; /* had work in the last turn */
+	struct loop_source *sources;
+	struct virtq *flush_list;
+	struct loop_ring_op *waiting; /* ops whose chains in flight have not ended */
+	unsigned int turn_nr, tick_busy; /* turns since the last tick, with work */
+	uint64_t tick_ns; /* time of the last tick */
+	uint64_t work_ns; /* time of the last work seen */
+	unsigned int tick_turns; /* of the last tick, for samples */
+	/* How long to spin, and at most: for drivers, for requests outside. */
+	struct spin {
+		uint64_t ns, max_ns;
+	} spin_driver, spin_pending;
+	bool quit;
+	int epoll_fd;
+
+	/* Constant. */
+	struct evloop *ev;
+	enum loop_mode mode;
+	int cpu, node;
+	bool manual;
+	unsigned int index;
+	pthread_t thread;
+	struct loop_work quit_work;
+
+	/* The control thread's. */
+	unsigned int nr_placed;
+	struct loop_sample sample;
+
+	/* Any thread's. */
+	_Alignas(CACHE_LINE) struct loop_work *inbox; /* newest first */
+	int wake_fd;
+	_Alignas(CACHE_LINE) struct loop_stats stats;
+};
+
+static inline uint64_t loop_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* --- loop.c -------------------------------------------------------------------- */
+
+/* 0 or -errno; an fd < 0 is nothing to watch. tag comes with the event. */
+int loop_watch(struct loop *loop, int fd, uint32_t events, void *tag);
+void loop_unwatch(struct loop *loop, int fd);
+/* Flush the rings that were pushed to by sources. */
+void loop_flush_rings(struct loop *loop);
+
+/* Polled from now on, in every turn. -ENOMEM. */
+int loop_list_ring(struct loop *loop, struct virtq *vq);
+void loop_unlist_ring(struct loop *loop, struct virtq *vq);
+
+/* --- loop_ops.c ----------------------------------------------------------------- */
+
+/* Operations that wait for chains in flight: is one over? */
+void loop_check_waiting(struct loop *loop);
+
+/* --- loop_rest.c ---------------------------------------------------------------- */
+
+/* Account for the turns since the last tick. */
+void loop_tick(struct loop *loop);
+/* After a turn without work. */
+void loop_rest(struct loop *loop);
+
+#endif
