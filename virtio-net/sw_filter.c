@@ -112,7 +112,7 @@ void sw_mirror(struct burst *b, struct sw_port *port, const struct frame *const 
 		counter_add(&sw_stats(to, b->lane)->drops[DROP_LINK_DOWN], nr);
 		return;
 	}
-	to->ops->deliver(to, b->lane, frames, nr);
+	hand_over(to, b->lane, frames, nr);
 }
 
 static unsigned int list(struct burst *b, uint32_t frames, const struct frame **out)
@@ -132,7 +132,7 @@ static uint32_t loop_back(struct burst *b, uint32_t frames)
 	unsigned int nr = list(b, frames, out);
 
 	if (nr)
-		b->src->ops->deliver(b->src, b->lane, out, nr);
+		hand_over(b->src, b->lane, out, nr);
 	return 0;
 }
 

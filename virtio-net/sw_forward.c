@@ -203,17 +203,18 @@ static void give(struct sw_scratch *s, unsigned int index, uint32_t frames)
 	s->mask[index] |= frames;
 }
 
-static bool give_member(struct burst *b, unsigned int index, uint16_t vid, uint32_t all,
-			uint32_t known)
+/* The frames that this member gets. */
+static uint32_t give_member(struct burst *b, unsigned int index, uint16_t vid, uint32_t all,
+			    uint32_t known)
 {
 	struct sw_port *port = port_at(b->lane->sw, index);
 	const struct sw_live *live;
 
 	if (!port || port == b->src)
-		return false;
+		return 0;
 	live = port_live(port);
 	if (!conf_carries(&live->conf, vid) || (live->conf.isolated && b->live->conf.isolated))
-		return false;
+		return 0;
 	if (!live->conf.flooding)
 		all &= known;
 	if (all)
@@ -226,17 +227,14 @@ static void flood_vlan(struct burst *b, uint16_t vid, uint32_t frames, uint32_t 
 {
 	/* Acquire: pairs with the release in members_publish(). */
 	const struct sw_members *m = load_acquire(&b->lane->sw->members);
-	uint32_t known = frames & ~unknown;
-	bool any = false;
+	uint32_t known = frames & ~unknown, given = 0;
 
 	for (uint32_t i = 0; i < m->nr_wide; i++)
-		any |= give_member(b, m->port[i], vid, frames, known);
+		given |= give_member(b, m->port[i], vid, frames, known);
 	for (uint32_t i = m->first[vid]; i < m->first[vid + 1]; i++)
-		any |= give_member(b, m->port[i], vid, frames, known);
-	if (!any)
-		drop(b->stats->drops, DROP_NO_PORT, frames);
-	else
-		counter_add(&b->stats->flooded, (unsigned int)__builtin_popcount(frames));
+		given |= give_member(b, m->port[i], vid, frames, known);
+	drop(b->stats->drops, DROP_NO_PORT, frames & ~given);
+	counter_add(&b->stats->flooded, (unsigned int)__builtin_popcount(given));
 }
 
 static void flood(struct burst *b, uint32_t frames, uint32_t unknown)
@@ -382,7 +380,7 @@ static void deliver(struct burst *b, struct sw_port *dst, uint32_t frames)
 		return;
 	if (unlikely(checks & SW_CHECK_MIRROR))
 		sw_mirror(b, dst, out, nr);
-	dst->ops->deliver(dst, b->lane, out, nr);
+	hand_over(dst, b->lane, out, nr);
 }
 
 static void deliver_all(struct burst *b)
@@ -401,6 +399,16 @@ static void deliver_all(struct burst *b)
 			drop(b->stats->drops, DROP_NO_PORT, frames);
 	}
 	s->nr_to = 0;
+}
+
+/* As they came, whatever becomes of them. */
+static void capture_in(struct burst *b, struct capture *capture, unsigned int nr)
+{
+	const struct frame *all[FRAME_BURST];
+
+	for (unsigned int i = 0; i < nr; i++)
+		all[i] = &b->frames[i];
+	capture_frames(capture, b->lane, CAPTURE_IN, all, nr);
 }
 
 static void drop_disabled(struct burst *b, unsigned int nr)
@@ -425,10 +433,15 @@ void vswitch_forward(struct sw_lane *lane, struct sw_port *src, struct frame *fr
 		.stats = sw_stats(src, lane),
 		.frames = frames,
 	};
+	struct capture *capture;
 	uint32_t alive, foreign;
 
 	assert(nr && nr <= FRAME_BURST);
 	b.in_checks = read_once(&b.live->in_checks);
+	/* Acquire: pairs with the release in capture_start(). */
+	capture = load_acquire(&src->capture);
+	if (unlikely(capture))
+		capture_in(&b, capture, nr);
 	if (unlikely(b.in_checks & SW_CHECK_DISABLED)) {
 		drop_disabled(&b, nr);
 		return;

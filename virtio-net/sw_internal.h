@@ -12,6 +12,7 @@
 #include "core/atomic.h"
 #include "core/base.h"
 #include "virtio-net/acl.h"
+#include "virtio-net/capture.h"
 #include "virtio-net/fdb.h"
 #include "virtio-net/limit.h"
 #include "virtio-net/vswitch.h"
@@ -208,6 +209,18 @@ static inline unsigned int mask_next(uint32_t *mask)
 
 	*mask &= *mask - 1;
 	return i;
+}
+
+/* Final frames to the owner of a port, and to who watches it. */
+static inline void hand_over(struct sw_port *dst, struct sw_lane *lane,
+			     const struct frame *const *frames, unsigned int nr)
+{
+	/* Acquire: pairs with the release in capture_start(). */
+	struct capture *c = load_acquire(&dst->capture);
+
+	if (unlikely(c))
+		capture_frames(c, lane, CAPTURE_OUT, frames, nr);
+	dst->ops->deliver(dst, lane, frames, nr);
 }
 
 /* sw_filter.c: the frames that may go on. */

@@ -198,7 +198,7 @@ static void *zalloc_lines(size_t size)
 static struct port *port_alloc(struct vswitch *sw, const char *name,
 			       const struct sw_port_conf *conf)
 {
-	struct port *p = calloc(1, sizeof(*p));
+	struct port *p = zalloc_lines(sizeof(*p));
 	struct sw_live *live;
 
 	if (!p)

@@ -122,15 +122,16 @@ struct sw_port_conf {
 };
 
 struct sw_port {
-	const struct sw_port_ops *ops;
+	/* What a burst needs, in one cache line. */
+	_Alignas(CACHE_LINE) const struct sw_port_ops *ops;
 	void *priv; /* the owner's */
-	struct vswitch *sw;
-	uint16_t index; /* below SW_PORTS_MAX; not reused before a grace period */
-	char name[SW_NAME_MAX];
 	const struct sw_port_conf *conf; /* loops: load_acquire once a burst */
 	struct sw_port_stats *stats; /* one per lane */
 	struct capture *capture; /* NULL: nobody watches; loops: load_acquire */
-	struct sw_port_limits *limits; /* vswitch.c's own */
+	struct sw_port_limits *limits; /* sw_conf.c's own */
+	struct vswitch *sw;
+	uint16_t index; /* below SW_PORTS_MAX; not reused before a grace period */
+	char name[SW_NAME_MAX];
 };
 
 /* --- control thread ---------------------------------------------------------- */

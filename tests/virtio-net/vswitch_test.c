@@ -765,6 +765,11 @@ static void ports_that_do_not_learn_or_flood(void **state)
 	expect_got(&t, 0, 1, 0);
 	swkit_send_one(&t.k, t.a, SWKIT_BROADCAST, A);
 	expect_got(&t, 0, 2, 1);
+	/* Nobody is left for one of two. */
+	swkit_set(&t.k, t.b, &conf);
+	swkit_send(&t.k, t.a, (struct swkit_frame[]){ { SWKIT_BROADCAST, A }, { C, A } }, 2);
+	expect_got(&t, 0, 3, 2);
+	assert_int_equal(swkit_drops(t.a, DROP_NO_PORT), 1);
 	swkit_close(&t.k);
 }
 
