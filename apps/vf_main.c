@@ -52,7 +52,7 @@ static int run(const struct vf_options *opts, const struct sriov_opts *machine)
 	sriov_close(c.s);
 	if (res < 0)
 		return res == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
-	return res ? EXIT_FAILED : EXIT_SUCCESS;
+	return res;
 }
 
 int vf_main(int argc, char **argv, const struct sriov_opts *machine)

@@ -70,8 +70,8 @@ struct vf_command {
 	bool takes_exec;
 	unsigned int options; /* allowed */
 	unsigned int needed;
-	/* 0 or -errno; -EINVAL is a usage error. Nothing is said: sriov_error()
-	 * tells, or text that has been printed with a positive exit status. */
+	/* 0; -errno, and sriov_error() is still to be told (-EINVAL is a usage
+	 * error); or an exit status, and all has been said. */
 	int (*run)(struct vf_context *c);
 };
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "apps/vf_main.h"
 #include "tests/sriov/fake.h"
@@ -20,6 +21,8 @@ int main(int argc, char **argv)
 	const char *root = getenv("VFSIM_ROOT"), *kill_at = getenv("VFSIM_KILL");
 	struct sriov_opts machine = { .root = root, .os = &fake_os };
 	struct fake fake;
+	char path[64];
+	int res;
 
 	if (!root || strlen(root) >= sizeof(fake.root)) {
 		fputs("VFSIM_ROOT: expected a folder\n", stderr);
@@ -30,7 +33,13 @@ int main(int argc, char **argv)
 		fake_fill(&fake);
 		return 0;
 	}
+	/* attach claims for its own process: this machine must know it. */
+	snprintf(fake.root, sizeof(fake.root), "%s", root);
+	fake_process(&fake, (int)getpid(), "vfsim", "vfsim", 6, 0, "");
 	if (kill_at)
 		fake_kill_at((unsigned int)atoi(kill_at));
-	return vf_main(argc, argv, &machine);
+	res = vf_main(argc, argv, &machine);
+	snprintf(path, sizeof(path), "/proc/%d", (int)getpid());
+	fake_remove(&fake, path);
+	return res;
 }
