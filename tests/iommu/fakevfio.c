@@ -151,10 +151,19 @@ static int remove_map(uint64_t iova_v, uint64_t len)
 
 /* ---- Container and group ---- */
 
+/* VFIO's own structures for these end in an array without a length. */
+struct ranges_cap {
+	struct vfio_info_cap_header header;
+	uint32_t nr_iovas, reserved;
+	struct vfio_iova_range range[4];
+};
+static_assert(offsetof(struct ranges_cap, range) ==
+		      sizeof(struct vfio_iommu_type1_info_cap_iova_range),
+	      "VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE");
+
 struct type1_answer {
 	struct vfio_iommu_type1_info info;
-	struct vfio_iommu_type1_info_cap_iova_range ranges;
-	struct vfio_iova_range range[4];
+	struct ranges_cap ranges;
 	struct vfio_iommu_type1_info_dma_avail avail;
 };
 
@@ -185,7 +194,7 @@ static int type1_info(struct vfio_iommu_type1_info *info)
 	}
 	a.ranges.header.next = offsetof(struct type1_answer, avail);
 	for (unsigned int i = 0; i < fake->nr_ranges; i++)
-		a.range[i] =
+		a.ranges.range[i] =
 			(struct vfio_iova_range){ fake->range[i].first.v, fake->range[i].last.v };
 	if (fake->lie_nr_ranges)
 		a.ranges.nr_iovas = fake->lie_nr_ranges;
@@ -315,10 +324,17 @@ static int bind_cdev(const struct iommu_uapi_device_bind *bind)
 
 /* ---- The device ---- */
 
+struct sparse_cap {
+	struct vfio_info_cap_header header;
+	uint32_t nr_areas, reserved;
+	struct vfio_region_sparse_mmap_area area[3];
+};
+static_assert(offsetof(struct sparse_cap, area) == sizeof(struct vfio_region_info_cap_sparse_mmap),
+	      "VFIO_REGION_INFO_CAP_SPARSE_MMAP");
+
 struct region_answer {
 	struct vfio_region_info info;
-	struct vfio_region_info_cap_sparse_mmap sparse;
-	struct vfio_region_sparse_mmap_area area[3];
+	struct sparse_cap sparse;
 };
 
 static int region_info(struct vfio_region_info *info)
@@ -349,9 +365,9 @@ static int region_info(struct vfio_region_info *info)
 		a.sparse.header.version = 1;
 		a.sparse.header.next = (uint32_t)fake->lie_next;
 		a.sparse.nr_areas = fake->lie_nr_areas ? fake->lie_nr_areas : 3;
-		a.area[0].size = 4096;
-		a.area[1].offset = 8192;
-		a.area[1].size = fake->lie_area_end ? fake->lie_area_end : 8192;
+		a.sparse.area[0].size = 4096;
+		a.sparse.area[1].offset = 8192;
+		a.sparse.area[1].size = fake->lie_area_end ? fake->lie_area_end : 8192;
 	}
 	if (fake->lie_argsz)
 		a.info.argsz = fake->lie_argsz;
