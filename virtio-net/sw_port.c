@@ -160,13 +160,19 @@ static void resolve_mirrors(struct vswitch *sw)
 
 /* --- access lists ---------------------------------------------------------------- */
 
-/* A configuration that is not taken after all; kept: what the port has, or NULL. */
-static void free_lists(const struct sw_port_conf *conf, const struct sw_port_conf *kept)
+/* A configuration is not taken after all: its lists, but for those in use. */
+static void release_but(const struct sw_port_conf *conf, const struct sw_port_conf *used)
 {
-	if (!kept || conf->acl_in != kept->acl_in)
+	if (conf->acl_in != used->acl_in)
 		sw_acl_destroy(conf->acl_in);
-	if (!kept || conf->acl_out != kept->acl_out)
+	if (conf->acl_out != used->acl_out)
 		sw_acl_destroy(conf->acl_out);
+}
+
+void sw_port_conf_release(const struct sw_port_conf *conf)
+{
+	sw_acl_destroy(conf->acl_in);
+	sw_acl_destroy(conf->acl_out);
 }
 
 /* --- ports ----------------------------------------------------------------------- */
@@ -177,7 +183,7 @@ static void port_free(struct port *p)
 		return;
 	free(p->grace);
 	if (p->pub.conf) {
-		free_lists(p->pub.conf, NULL);
+		sw_port_conf_release(p->pub.conf);
 		free(port_live(&p->pub));
 	}
 	free(p->pub.stats);
@@ -320,7 +326,7 @@ int sw_port_add(struct vswitch *sw, const char *name, const struct sw_port_ops *
 	return 0;
 
 err_lists:
-	free_lists(conf, NULL);
+	sw_port_conf_release(conf);
 	return ret;
 }
 
@@ -358,13 +364,13 @@ int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err
 
 	ret = sw_conf_check(port->name, conf, err);
 	if (ret < 0) {
-		free_lists(conf, &was->conf);
+		release_but(conf, &was->conf);
 		return ret;
 	}
 	live = sw_live_create(conf);
 	if (!live || retiree_alloc(sw, &old) < 0) {
 		free(live);
-		free_lists(conf, &was->conf);
+		release_but(conf, &was->conf);
 		return no_memory(port->name, err);
 	}
 	/* Release: pairs with the acquire in port_live(). */

@@ -330,32 +330,47 @@ static struct uplink *alloc_uplink(const struct uplink_conf *conf)
 	return up;
 }
 
+/* The device, started, with what sending to it needs. */
+static int open_device(struct uplink *up, const struct uplink_conf *conf, char *err)
+{
+	struct uplink_conf own = *conf;
+	int res;
+
+	own.name = up->name;
+	res = uplink_dev_open(&up->dev, &own, err);
+	if (res < 0)
+		return res;
+	res = create_tx(up);
+	if (res < 0)
+		snprintf(err, SW_ERR_LEN, "%s: out of memory", up->name);
+	else
+		res = uplink_dev_start(&up->dev, err);
+	if (res < 0)
+		uplink_dev_close(&up->dev);
+	return res;
+}
+
 int uplink_create(const struct uplink_conf *conf, struct uplink **out, char *err)
 {
 	struct uplink *up = alloc_uplink(conf);
-	struct uplink_conf own = *conf;
 	int res;
 
 	if (!up) {
 		snprintf(err, SW_ERR_LEN, "%s: out of memory", conf->name);
+		sw_port_conf_release(&conf->port);
 		return -ENOMEM;
 	}
-	own.name = up->name;
-	res = uplink_dev_open(&up->dev, &own, err);
-	if (res < 0)
-		goto err_free;
-	res = create_tx(up);
+	res = open_device(up, conf, err);
 	if (res < 0) {
-		snprintf(err, SW_ERR_LEN, "%s: out of memory", up->name);
-		goto err_close;
+		sw_port_conf_release(&conf->port);
+		goto err_free;
 	}
-	res = uplink_dev_start(&up->dev, err);
-	if (res < 0)
-		goto err_close;
 	res = sw_port_add(conf->sw, up->name, &uplink_port_ops, &up->tx, &conf->port, &up->port,
 			  err);
-	if (res < 0)
-		goto err_close;
+	if (res < 0) {
+		uplink_dev_close(&up->dev);
+		goto err_free;
+	}
 	res = create_queues(up);
 	if (res < 0) {
 		snprintf(err, SW_ERR_LEN, "%s: out of memory", up->name);
@@ -370,8 +385,6 @@ int uplink_create(const struct uplink_conf *conf, struct uplink **out, char *err
 	*out = up;
 	return 0;
 
-err_close:
-	uplink_dev_close(&up->dev);
 err_free:
 	free_uplink(up);
 	return res;

@@ -362,11 +362,11 @@ int vnet_create(const struct vnet_conf *conf, struct vnet **out, char *err)
 	struct vnet *vn;
 
 	if (ret < 0)
-		goto err_fd;
+		goto err_conf;
 	vn = vnet_alloc(conf);
 	if (!vn) {
 		ret = fail(err, -ENOMEM, "port '%s': out of memory", conf->name);
-		goto err_fd;
+		goto err_conf;
 	}
 	ret = sw_port_add(conf->sw, conf->name, &vnet_port_ops, vn, &conf->port, &vn->port, err);
 	if (ret < 0) {
@@ -382,6 +382,8 @@ int vnet_create(const struct vnet_conf *conf, struct vnet **out, char *err)
 	*out = vn;
 	return 0;
 
+err_conf:
+	sw_port_conf_release(&conf->port);
 err_fd:
 	fd_replace(&fd, -1);
 	return ret;

@@ -165,6 +165,8 @@ void sw_port_conf_init(struct sw_port_conf *conf);
  * the access lists of conf, always. Frames may arrive at once. */
 int sw_port_add(struct vswitch *sw, const char *name, const struct sw_port_ops *ops, void *priv,
 		const struct sw_port_conf *conf, struct sw_port **port, char *err);
+/* Free the access lists of a configuration that was not given to a port after all. */
+void sw_port_conf_release(const struct sw_port_conf *conf);
 /* Publish another configuration; takes its access lists, always. Those of the
  * present one may be given again: *port->conf is where to start from. */
 int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err);

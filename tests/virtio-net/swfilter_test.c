@@ -379,7 +379,7 @@ static void loopback_sends_everything_back(void **state)
 
 /* --- access lists ---------------------------------------------------------------- */
 
-static void set_lists(struct three *t, struct swkit_port *p, const char *json)
+static void compile_lists(struct three *t, const char *json)
 {
 	json_error_t where;
 	json_t *rules = json_loads(json, 0, &where);
@@ -388,6 +388,11 @@ static void set_lists(struct three *t, struct swkit_port *p, const char *json)
 	if (sw_acl_create(rules, SWKIT_LOOPS, &t->conf.acl_in, &t->conf.acl_out, t->k.err) < 0)
 		fail_msg("%s", t->k.err);
 	json_decref(rules);
+}
+
+static void set_lists(struct three *t, struct swkit_port *p, const char *json)
+{
+	compile_lists(t, json);
 	swkit_set(&t->k, p, &t->conf);
 }
 
@@ -450,6 +455,11 @@ static void lists_are_kept_replaced_and_taken_away(void **state)
 	swkit_set(&t.k, t.a, &t.conf);
 	swkit_send_one(&t.k, t.a, B, A);
 	expect_got(&t, 0, 3, 0);
+	/* And so does a port that is refused. */
+	compile_lists(&t, drop);
+	assert_null(swkit_add(&t.k, "a", &t.conf));
+	compile_lists(&t, drop);
+	sw_port_conf_release(&t.conf);
 	swkit_close(&t.k);
 }
 
