@@ -69,6 +69,7 @@ static struct {
 	bool huge;
 	FILE *log;
 	pthread_t control;
+	bool lenient; /* its complaints are expected */
 	char first_error[LOG_LINE_LEN];
 	struct enlistment *enlisted;
 } eal;
@@ -106,13 +107,19 @@ static ssize_t log_line(void *cookie, const char *text, size_t len)
 	 * nearest to the cause. */
 	if (is_error && !eal.first_error[0] && pthread_equal(pthread_self(), eal.control))
 		snprintf(eal.first_error, sizeof(eal.first_error), "%.*s", cnt, text);
-	log_limited(is_error ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "dpdk: %.*s", cnt, text);
+	log_limited(is_error && !eal.lenient ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "dpdk: %.*s", cnt,
+		    text);
 	return (ssize_t)len;
 }
 
 void eal_clear_error(void)
 {
 	eal.first_error[0] = '\0';
+}
+
+void eal_be_lenient(bool lenient)
+{
+	eal.lenient = lenient;
 }
 
 const char *eal_error(void)

@@ -47,6 +47,8 @@ const char *eal_pages_used(void);
  * nothing. Its functions return little more than that they failed. */
 void eal_clear_error(void);
 const char *eal_error(void);
+/* Around what is only tried, and what may fail: complaints are not worth a line. */
+void eal_be_lenient(bool lenient);
 
 /*
  * Make the threads of these loops known to DPDK, so that they have memory pool

@@ -22,10 +22,12 @@
 /* The driver's functions were renamed. */
 #if RTE_VERSION >= RTE_VERSION_NUM(23, 11, 0, 0)
 #define bond_add rte_eth_bond_member_add
+#define bond_remove rte_eth_bond_member_remove
 #define bond_active rte_eth_bond_active_members_get
 #define bond_lacp_info rte_eth_bond_8023ad_member_info
 #else
 #define bond_add rte_eth_bond_slave_add
+#define bond_remove rte_eth_bond_slave_remove
 #define bond_active rte_eth_bond_active_slaves_get
 #define bond_lacp_info rte_eth_bond_8023ad_slave_info
 #endif
@@ -44,7 +46,7 @@ struct team {
 	unsigned int mode; /* index of modes */
 	uint16_t member[TEAM_MEMBERS_MAX];
 	const char *devargs[TEAM_MEMBERS_MAX]; /* copies */
-	unsigned int nr_members;
+	unsigned int nr_members, nr_added;
 	uint16_t sender; /* active-backup: the member in use */
 };
 
@@ -101,11 +103,11 @@ static int join(struct team *t, const struct uplink_conf *conf, char *err)
 		return res;
 	}
 	t->port = (uint16_t)res;
-	for (unsigned int i = 0; i < t->nr_members; i++) {
-		if (!bond_add(t->port, t->member[i]))
+	for (; t->nr_added < t->nr_members; t->nr_added++) {
+		if (!bond_add(t->port, t->member[t->nr_added]))
 			continue;
 		snprintf(err, SW_ERR_LEN, "%s: %.100s: cannot be a member of the team", conf->name,
-			 conf->dev[i]);
+			 conf->dev[t->nr_added]);
 		return -EINVAL;
 	}
 	rte_eth_bond_link_monitoring_set(t->port, LINK_CHECK_MS);
@@ -142,9 +144,11 @@ void team_destroy(struct team *t)
 {
 	if (!t)
 		return;
-	/* Closes its port, and lets the members go. */
-	if (t->port != RTE_MAX_ETHPORTS)
+	if (t->port != RTE_MAX_ETHPORTS) {
+		while (t->nr_added)
+			bond_remove(t->port, t->member[--t->nr_added]);
 		rte_eth_bond_free(t->name);
+	}
 	while (t->nr_members) {
 		uplink_detach(t->member[--t->nr_members]);
 		free((char *)t->devargs[t->nr_members]);

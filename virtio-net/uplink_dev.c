@@ -50,12 +50,13 @@ int uplink_attach(const char *name, const char *devargs, uint16_t *port, char *e
 {
 	int res;
 
+	/* rte_dev_probe() would say that it has attached it. */
+	if (!port_of(devargs, port)) {
+		snprintf(err, SW_ERR_LEN, "%s: %.100s: in use by another uplink", name, devargs);
+		return -EEXIST;
+	}
 	eal_clear_error();
 	res = rte_dev_probe(devargs);
-	if (res == -EEXIST) {
-		snprintf(err, SW_ERR_LEN, "%s: %.100s: in use by another uplink", name, devargs);
-		return res;
-	}
 	if (res < 0) {
 		snprintf(err, SW_ERR_LEN, "%s: %.80s: DPDK cannot attach it: %.80s (%s)", name,
 			 devargs, *eal_error() ? eal_error() : "no such device or driver",
@@ -213,6 +214,7 @@ static int configure(struct uplink_dev *dev, const struct rte_eth_dev_info *info
 	dev->nr_txq = (uint16_t)min_u64(nr_lanes, info->max_tx_queues);
 	/* What is refused first: receive interrupts, then queues that are not in
 	 * pairs (net_tap). */
+	eal_be_lenient(true);
 	for (unsigned int attempt = 0; attempt < 4; attempt++) {
 		conf.intr_conf.rxq = !(attempt & 1);
 		if (attempt == 2)
@@ -221,6 +223,7 @@ static int configure(struct uplink_dev *dev, const struct rte_eth_dev_info *info
 		if (!res)
 			break;
 	}
+	eal_be_lenient(false);
 	dev->rx_intr = conf.intr_conf.rxq;
 	return res;
 }

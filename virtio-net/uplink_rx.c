@@ -25,6 +25,7 @@
 
 #include "core/atomic.h"
 #include "core/cpu.h"
+#include "virtio-net/eal.h"
 #include "virtio-net/net_spec.h"
 #include "virtio-net/uplink_internal.h"
 
@@ -219,8 +220,10 @@ static void find_interrupt(struct uplink_rxq *q)
 {
 	int fd = -1;
 
+	eal_be_lenient(true);
 	if (q->dev->rx_intr)
 		fd = rte_eth_dev_rx_intr_ctl_q_get_fd(q->dev->port, q->queue);
+	eal_be_lenient(false);
 	q->source.fd = fd < 0 ? -1 : fd;
 	q->intr = fd >= 0;
 	q->intr_is_eventfd = q->intr && is_eventfd(fd);
