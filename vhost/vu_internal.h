@@ -149,6 +149,7 @@ struct vu_region {
 	struct gmem_region *r;
 	dev_t dev;
 	ino_t ino;
+	unsigned int again; /* times it was added beyond the first: see vu_add_mem_reg() */
 };
 
 /* The operation in progress, if then is set. */

@@ -210,9 +210,22 @@ int vu_set_mem_table(struct vu_dev *dev, struct vu_msg *msg)
 	return switch_memory(dev, list, nr);
 }
 
+static struct vu_region *find(struct vu_dev *dev, const struct gmem_region *r)
+{
+	for (unsigned int i = 0; i < dev->nr_regions; i++)
+		if (dev->regions[i].r == r)
+			return &dev->regions[i];
+	return NULL;
+}
+
+/*
+ * QEMU before 8.0 adds and removes each region once for every queue pair of a
+ * device. The same one again is counted, and it goes when it was removed as
+ * often.
+ */
 int vu_add_mem_reg(struct vu_dev *dev, struct vu_msg *msg)
 {
-	struct vu_region *list;
+	struct vu_region *list, *same;
 	int err;
 
 	if (dev->nr_regions == GMEM_REGIONS_MAX) {
@@ -228,6 +241,13 @@ int vu_add_mem_reg(struct vu_dev *dev, struct vu_msg *msg)
 	if (err < 0) {
 		free(list);
 		return err;
+	}
+	same = find(dev, list[dev->nr_regions].r);
+	if (same) {
+		same->again++;
+		gmem_region_put(same->r);
+		free(list);
+		return VU_DONE;
 	}
 	for (unsigned int i = 0; i < dev->nr_regions; i++) {
 		list[i] = dev->regions[i];
@@ -250,8 +270,13 @@ int vu_rem_mem_reg(struct vu_dev *dev, struct vu_msg *msg)
 	for (unsigned int i = 0; i < dev->nr_regions; i++) {
 		struct gmem_region *r = dev->regions[i].r;
 
-		if (r->gpa == m->gpa && r->uva == m->uva && r->size == m->size)
-			continue;
+		if (r->gpa == m->gpa && r->uva == m->uva && r->size == m->size) {
+			if (!dev->regions[i].again)
+				continue;
+			dev->regions[i].again--;
+			put_list(list, nr);
+			return VU_DONE;
+		}
 		list[nr++] = dev->regions[i];
 		gmem_region_get(r);
 	}

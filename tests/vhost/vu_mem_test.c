@@ -181,6 +181,34 @@ static void a_table_keeps_the_regions_that_stay(void **state)
 	assert_int_equal(kd->hooks.mem_added, 8);
 }
 
+/* As QEMU 7.2 does for a device of two queue pairs. */
+static void a_region_that_was_added_twice_goes_when_it_was_removed_twice(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct kit_census before;
+	struct fe_region *r;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	r = &kd->fe.region[kd->region];
+	before = kit_census();
+	for (int i = 0; i < 3; i++) {
+		r->shared = false;
+		assert_int_equal(fe_mem_share(&kd->fe), 0);
+	}
+	assert_int_equal(kd->hooks.mem_added, 1);
+	kit_assert_census(before);
+	for (int i = 0; i < 3; i++) {
+		kit_serve(kit, kd);
+		assert_int_equal(fe_mem_unshare(&kd->fe, kd->region), 0);
+	}
+	kit_serve(kit, kd);
+	assert_int_equal(kd->hooks.mem_removed, 0);
+	assert_int_equal(fe_mem_unshare(&kd->fe, kd->region), 0);
+	assert_true(kit_ring_is(kd, "suspended"));
+	assert_int_equal(kd->hooks.mem_removed, 1);
+}
+
 /* The same addresses with another file behind them are another region. */
 static void another_file_is_another_region(void **state)
 {
@@ -391,6 +419,7 @@ int main(void)
 		TEST(removal_waits_for_what_is_in_flight),
 		TEST(an_unchanged_table_disturbs_nobody),
 		TEST(a_table_keeps_the_regions_that_stay),
+		TEST(a_region_that_was_added_twice_goes_when_it_was_removed_twice),
 		TEST(another_file_is_another_region),
 		TEST(a_ring_without_its_memory_waits_for_it),
 		TEST(suspension_waits_for_what_is_in_flight),
