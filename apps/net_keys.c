@@ -95,6 +95,8 @@ const struct opt_desc net_port_keys[] = {
 	{ KEY(net_port_opts, "speed", speed), .type = OPT_UINT, .min = 1, .max = INT_MAX,
 	  .help = "Mbit/s told to the driver" },
 	{ KEY(net_port_opts, "packed", packed), .type = OPT_BOOL, .help = "offer packed rings" },
+	{ KEY(net_port_opts, "iommu", iommu), .type = OPT_BOOL,
+	  .help = "serve a guest behind a virtual IOMMU" },
 	{ KEY(net_port_opts, "ctrl-vq", ctrl_vq), .type = OPT_BOOL, .help = "offer the control queue" },
 	{ KEY(net_port_opts, "features", features), .type = OPT_UINT,
 	  .help = "mask of the feature bits that may be offered" },
@@ -142,6 +144,7 @@ void net_port_opts_init(struct net_port_opts *port)
 		.queues = conf.pairs,
 		.features = conf.feature_mask,
 		.packed = conf.packed,
+		.iommu = conf.iommu,
 		.ctrl_vq = conf.ctrl_vq,
 	};
 }
@@ -317,6 +320,7 @@ int net_port_opts_conf(const char *option, const struct net_port_opts *port, str
 	conf->pairs = (unsigned int)port->queues;
 	conf->queue_size_max = (unsigned int)port->queue_size;
 	conf->packed = port->packed;
+	conf->iommu = port->iommu;
 	conf->ctrl_vq = port->ctrl_vq;
 	conf->feature_mask = port->features;
 	conf->mtu = (uint16_t)port->mtu;

@@ -24,6 +24,7 @@ struct vnet_conf {
 	unsigned int pairs; /* 1 .. VIRTIO_NET_PAIRS_MAX */
 	unsigned int queue_size_max; /* 0: what the ring kind allows */
 	bool packed; /* offer packed rings */
+	bool iommu; /* offer VIRTIO_F_ACCESS_PLATFORM; default false */
 	/* Offer the control queue, RSS and hash reports. Off: only for front-ends that
 	 * pass on features, but not that queue. QEMU has one of its own and does not
 	 * mind. */

@@ -119,6 +119,10 @@ uint64_t vnet_offer(const struct vnet_conf *conf)
 
 	f |= VNET_BIT(VIRTIO_F_ANY_LAYOUT) | VNET_BIT(VIRTIO_F_RING_INDIRECT_DESC) |
 	     VNET_BIT(VIRTIO_F_RING_EVENT_IDX) | VNET_BIT(VIRTIO_F_IN_ORDER);
+	/* Asked for: some front-ends accept the bit and know no IOTLB messages
+	 * (Linux's virtio_uml). */
+	if (conf->iommu)
+		f |= VNET_BIT(VIRTIO_F_ACCESS_PLATFORM);
 	if (conf->packed)
 		f |= VNET_BIT(VIRTIO_F_RING_PACKED);
 	if (conf->mtu)
