@@ -737,17 +737,6 @@ void fake_fill(const struct fake *f)
 	fake_link(f, "/sys/block/nvme0n1", DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1");
 }
 
-/* In memory where that can be had: everything is synced to disk, thousands of
- * times. */
-static const char *scratch_dir(void)
-{
-	const char *dir = getenv("TMPDIR");
-
-	if (dir)
-		return dir;
-	return access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
-}
-
 void fake_create(struct fake *f)
 {
 	/* Records are synced to their disk: memory is a faster one. */
