@@ -8,17 +8,27 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import guest
+from guest import assets, initramfs
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "interop"))
+sys.path.append(str(HERE.parent / "interop"))
 import testpmd  # noqa: E402
+
+
+MODULES = ("virtio_net", "8021q")
+PROGRAMS = ("ip", "ethtool")
+
+# What a device of QEMU is told not to offer. Whoever has no checksums has no
+# large segments either: VIRTIO 1.3, "Feature bit requirements".
+NO_SEGMENTS = {f"{side}_{what}": "off" for side in ("host", "guest")
+               for what in ("tso4", "tso6", "ecn", "ufo")}
+NO_CHECKSUMS = {**NO_SEGMENTS, "csum": "off", "guest_csum": "off"}
+OFFLOADS = {"all": {}, "csum": NO_SEGMENTS, "none": NO_CHECKSUMS}
 
 
 def mac(number):
@@ -34,6 +44,55 @@ class Port:
         self.name, self.queues, self.listen, self.keys = name, queues, listen, keys
         self.socket = workdir / f"{name}.sock"
         self.mac = mac(number)
+
+
+def nic_arguments(machine, port, *, packed=False, **properties):
+    """QEMU's arguments for a network interface of a machine on a port."""
+    chardev = f"socket,id=c_{port.name},path={port.socket}"
+    chardev += f",{machine.reconnect}" if port.listen else ",server=on,wait=off"
+    device = {"netdev": f"n_{port.name}", "id": port.name, "mac": port.mac, "romfile": "",
+              "packed": "on" if packed else "off", **properties}
+    if port.queues > 1:
+        device["mq"] = "on"
+    # QEMU 7.2 dies of a vhost-user-net device's MSI-X under software emulation,
+    # whatever the back-end: it takes KVM for granted.
+    device["vectors"] = 0 if is_old(machine) else 2 * port.queues + 2
+    return ["-chardev", chardev,
+            "-netdev", f"vhost-user,id=n_{port.name},chardev=c_{port.name},queues={port.queues}",
+            "-device", "virtio-net-pci," + ",".join(f"{k}={v}" for k, v in device.items())]
+
+
+def is_old(machine):
+    """The QEMU of this machine is 7.2."""
+    return "qemu7" in " ".join(machine.command)
+
+
+def without_uso(machine):
+    """Properties that only newer QEMUs know."""
+    return {} if is_old(machine) else {
+        f"{name}": "off" for name in ("host_uso", "guest_uso4", "guest_uso6")}
+
+
+def guest_files(workdir):
+    """What of tests/vm/guest goes into these guests."""
+    program = workdir / "netcheck"
+    subprocess.run(["cc", "-O2", "-static", "-o", program, HERE / "guest/netcheck.c"], check=True)
+    return {"init": HERE / "guest/init", "bin/netcheck": program,
+            **{f"tests/{name}.sh": HERE / f"guest/{name}.sh" for name in ("lib", "net")}}
+
+
+def build_initrd(workdir):
+    """The initramfs of guests with networks."""
+    return initramfs.build(workdir / "initrd-net.cpio", [guest.kernel_modules()], MODULES,
+                           PROGRAMS, guest_files(workdir))
+
+
+def build_uml_initrd(workdir):
+    """The same for User-mode Linux."""
+    root, release = assets.locate("uml")
+    return initramfs.build(workdir / "initrd-net-uml.cpio",
+                           [root / "usr/lib/uml/modules" / release], MODULES, PROGRAMS,
+                           guest_files(workdir))
 
 
 class RingboltNet(guest.Backend):

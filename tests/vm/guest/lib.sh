@@ -24,6 +24,36 @@ wait_host() {
     mark HEARD "$number"
 }
 
+# Do what the host says, a line at a time, with do_line, until it says "end". The
+# host repeats a line until it is heard: the number tells. Each is answered by
+# "@@HEARD number" at once, and "@@DID number" when it is done.
+obey() {
+    last_line=0
+    exec 3</dev/ttyS1
+    mark READY
+    while read -r this_line words <&3; do
+        [ "$this_line" -gt "$last_line" ] 2>/dev/null || continue
+        last_line=$this_line
+        mark HEARD "$this_line"
+        [ "$words" = end ] && return
+        # shellcheck disable=SC2086 # the line is words
+        do_line $words
+        mark DID "$last_line"
+    done
+}
+
+# Ask for 30 seconds whether a command succeeds.
+wait_true() { # WHAT COMMAND...
+    what=$1
+    shift
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || fail "waited for $what"
+        sleep 0.1
+    done
+}
+
 # The path of the virtio disk with this serial number, once it is there.
 disk_of() {
     tries=0

@@ -10,24 +10,10 @@
 #   memory MIB                      wait until there is at least this much memory
 #   end                             power off; fails if any verification did
 #
-# Each is answered by "@@HEARD number" at once, and "@@DID number" when done.
-#
 # SPDX-License-Identifier: BSD-3-Clause
 . /tests/lib.sh
 
 result=0
-last=0
-
-wait_true() { # WHAT COMMAND...
-    what=$1
-    shift
-    tries=0
-    until "$@"; do
-        tries=$((tries + 1))
-        [ $tries -lt 300 ] || fail "waited for $what"
-        sleep 0.1
-    done
-}
 
 has_size() { [ "$(($(cat "/sys/block/${1##*/}/size") * 512))" = "$2" ]; }
 
@@ -65,15 +51,5 @@ do_line() { # WORD ARGUMENTS...
     esac
 }
 
-exec 3</dev/ttyS1
-mark READY
-while read -r number words <&3; do
-    # The host repeats a line until it is heard: the number tells.
-    [ "$number" -gt "$last" ] 2>/dev/null || continue
-    last=$number
-    mark HEARD "$number"
-    [ "$words" = end ] && exit $result
-    # shellcheck disable=SC2086 # the line is words
-    do_line $words
-    mark DID "$number"
-done
+obey
+exit $result

@@ -1,0 +1,125 @@
+"""Real guests on one switch: kernel TCP and UDP between them, every byte
+compared, with all mixes of rings, queues, offloads, buffers, MTUs and addresses.
+
+Two guests under two versions of QEMU, each with an interface of every kind: all
+combinations are pairs of interfaces, so one boot is enough for all of them.
+
+SPDX-License-Identifier: BSD-3-Clause
+"""
+import itertools
+
+import guest
+import net
+import pytest
+from conftest import need_qemu
+
+MTU = 9000
+FAR = 16  # numbers of the second guest's interfaces begin here
+
+
+@pytest.fixture(scope="module")
+def net_initrd(logs):
+    try:
+        return net.build_initrd(logs)
+    except guest.Unavailable as e:
+        pytest.skip(str(e))
+
+
+class Nic:
+    """An interface of a guest: what it may offload, and into what buffers."""
+
+    def __init__(self, workdir, number, kind, mergeable, packed, queues=1):
+        self.number, self.kind, self.mergeable, self.packed = number, kind, mergeable, packed
+        self.port = net.Port(f"p{number}", workdir, number, queues=queues, mtu=MTU)
+
+    def arguments(self, machine):
+        properties = {**net.OFFLOADS[self.kind],
+                      **({} if self.kind == "all" else net.without_uso(machine)),
+                      "mrg_rxbuf": "on" if self.mergeable else "off", "host_mtu": MTU}
+        return net.nic_arguments(machine, self.port, packed=self.packed, **properties)
+
+
+def nics(workdir, first, swapped):
+    """One interface of each kind. Rings are split and packed in turn, so that in
+    both guests together every mix of all occurs."""
+    kinds = itertools.product(net.OFFLOADS, (True, False))
+    return [Nic(workdir, first + i, kind, mergeable, packed=(i // 2 if swapped else i) % 2 == 1,
+                queues=2 if i == 0 else 1)
+            for i, (kind, mergeable) in enumerate(kinds)]
+
+
+def boot(name, workdir, initrd, server, interfaces, **kwargs):
+    machine = guest.Qemu(name, workdir, initrd, "net", memory=512, **kwargs)
+    for nic in interfaces:
+        machine.extra += nic.arguments(machine)
+    return machine.start([], server)
+
+
+def numbers(interfaces):
+    return ",".join(str(n.number) for n in interfaces)
+
+
+def sweep(machine, kind, size, here, there, vid=0, timeout=120):
+    """Check all pairs of interfaces; complain about those that are wrong."""
+    before = len(machine.marks("NET"))
+    machine.order("sweep", kind, size, numbers(here), numbers(there), vid, timeout=timeout)
+    said = machine.marks("NET")[before:]
+    assert len(said) == len(here) * len(there)
+    wrong = [line for line in said if " result=ok " not in line]
+    assert not wrong, "\n".join(wrong)
+
+
+def counters(server, nic):
+    return server.port_status(nic.port.name)["switch"]["counters"]
+
+
+def check_counters(server, here, there):
+    """That offloads were really passed on where both have them, and done for
+    those who have none: large frames arrived, were cut up, were completed."""
+    if not server.status():
+        return
+    able = counters(server, there[0])
+    assert able["out-bytes"] > 4 * MTU and able["drops"]["offload"] == 0
+    sums = {kind: [counters(server, n) for n in here + there if n.kind == kind]
+            for kind in net.OFFLOADS}
+    assert all(c["segmented"] == c["csum-completed"] == 0 for c in sums["all"])
+    assert all(c["segmented"] > 0 and c["csum-completed"] == 0 for c in sums["csum"])
+    assert all(c["segmented"] > 0 and c["csum-completed"] > 0 for c in sums["none"])
+    for nic in here + there:
+        for reason in ("bad-chain", "bad-header", "too-long", "no-memory", "offload"):
+            assert counters(server, nic)["drops"][reason] == 0, (nic.number, reason)
+
+
+def test_tcp_between_guests_with_every_mix_of_offloads(workdir, net_initrd):
+    need_qemu("10")
+    need_qemu("7.2")
+    here, there = nics(workdir, 0, False), nics(workdir, FAR, True)
+    with net.switch(workdir, [n.port for n in here + there]) as server, \
+            boot("here", workdir, net_initrd, server, here, version="10", smp=2) as first, \
+            boot("there", workdir, net_initrd, server, there, version="7.2", smp=2) as second:
+        both = ((first, here), (second, there))
+        for machine, interfaces in both:
+            machine.wait_for("READY")
+            for nic in interfaces:
+                machine.order("nic", nic.number, MTU)
+            machine.order("nics")
+        for kind in ("tcp4", "tcp6"):
+            sweep(first, kind, 250000, here, there)
+        for machine, interfaces in both:
+            for nic in interfaces:
+                machine.order("mtu", nic.number, 1500)
+        for kind in ("tcp4", "tcp6"):
+            sweep(first, kind, 250000, here, there)
+        check_counters(server, here, there)
+        sweep(second, "udp4", 8000, there[-2:], here)
+        sweep(second, "udp6", 8000, there[:1], here[-2:])
+        # Tagged by the guests, over ports that carry every VLAN.
+        tagged = [(machine, interfaces[::3]) for machine, interfaces in both]
+        for machine, interfaces in tagged:
+            for nic in interfaces:
+                machine.order("vlan", nic.number, 100)
+        sweep(first, "tcp4", 250000, tagged[0][1], tagged[1][1], vid=100)
+        sweep(second, "udp6", 8000, tagged[1][1], tagged[0][1], vid=100)
+        for machine in (first, second):
+            machine.tell("end")
+            machine.wait_end()
