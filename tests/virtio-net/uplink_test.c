@@ -581,6 +581,17 @@ static void status_tells_what_it_is(void **state)
 	rig_close(&r);
 }
 
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+/* DPDK is not instrumented: what its locks order is a race to ThreadSanitizer. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+	return "race:librte_\n";
+}
+#endif
+#endif
+
 static int start(void **state)
 {
 	const struct eal_conf conf = { .pages = EAL_PAGES_SMALL };
