@@ -396,6 +396,11 @@ unsigned int loop_nr_rings(const struct loop *loop)
 	return loop->nr_placed;
 }
 
+unsigned int loop_load(const struct loop *loop)
+{
+	return loop->load;
+}
+
 const struct loop_stats *loop_get_stats(const struct loop *loop)
 {
 	return &loop->stats;

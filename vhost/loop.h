@@ -143,6 +143,11 @@ void loop_post(struct loop *loop, struct loop_work *w);
 /* Post op; op->loop is the ring's for SYNC and STOP. Control thread. */
 void loop_ring_post(struct loop *loop, struct loop_ring_op *op);
 
+/* Operations on a ring without poll() are this loop's from now on; none may be
+ * outstanding. Other rings are moved by stopping and starting them. Control
+ * thread. */
+void loop_ring_rehome(struct virtq *vq, struct loop *to);
+
 /* From the loop's thread (a posted work, for one). A source with an fd < 0 is
  * only called while its nr_pending is not 0 or a ring had work. */
 int loop_source_add(struct loop *loop, struct loop_source *s);
@@ -158,6 +163,8 @@ unsigned int loop_index(const struct loop *loop);
 enum loop_mode loop_get_mode(const struct loop *loop);
 /* Rings placed on the loop. Control thread. */
 unsigned int loop_nr_rings(const struct loop *loop);
+/* Of those, the ones that make it work: polled and not light. Control thread. */
+unsigned int loop_load(const struct loop *loop);
 const struct loop_stats *loop_get_stats(const struct loop *loop);
 /* The caller's to write. Control thread. */
 struct loop_sample *loop_get_sample(struct loop *loop);

@@ -51,7 +51,7 @@ struct loop {
 	struct loop_work quit_work;
 
 	/* The control thread's. */
-	unsigned int nr_placed;
+	unsigned int nr_placed, load;
 	struct loop_sample sample;
 
 	/* Any thread's. */

@@ -167,13 +167,24 @@ void loop_check_waiting(struct loop *loop)
 	}
 }
 
+static void placed(struct loop *loop, const struct virtq *vq)
+{
+	loop->nr_placed++;
+	loop->load += vq->poll && !vq->light;
+}
+
+static void unplaced(struct loop *loop, const struct virtq *vq)
+{
+	loop->nr_placed--;
+	loop->load -= vq->poll && !vq->light;
+}
+
 static void op_answered(struct ev_work *w)
 {
 	struct loop_ring_op *op = container_of(w, struct loop_ring_op, answer);
-	struct loop *loop = op->loop;
 
 	if (op->kind == LOOP_RING_STOP || (op->kind == LOOP_RING_START && op->error))
-		loop->nr_placed--;
+		unplaced(op->loop, op->vq);
 	op->done(op);
 }
 
@@ -186,7 +197,15 @@ void loop_ring_post(struct loop *loop, struct loop_ring_op *op)
 	if (op->kind == LOOP_RING_START) {
 		/* Later the loop's own: it reads it with each completion. */
 		op->vq->loop = loop;
-		loop->nr_placed++;
+		placed(loop, op->vq);
 	}
 	loop_post(loop, &op->work);
+}
+
+void loop_ring_rehome(struct virtq *vq, struct loop *to)
+{
+	assert(!vq->poll);
+	unplaced(vq->loop, vq);
+	placed(to, vq);
+	vq->loop = to;
 }

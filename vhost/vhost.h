@@ -124,6 +124,17 @@ bool vu_dev_is_connected(const struct vu_dev *dev);
 /* As vq_active() told it last. */
 bool vu_dev_ring_is_active(const struct vu_dev *dev, unsigned int index);
 
+/*
+ * Have a ring served by this loop, one of the device's: now if it runs, and
+ * whenever it starts. NULL: by whichever has least to do when it starts. The
+ * front-end notices nothing, and nothing is lost: what the driver makes available
+ * waits while the ring is between loops. Soon, not at once: requests and
+ * operations in progress end first, status tells. The device's vq_release() and
+ * vq_setup() are called, as what a device keeps for a ring may be the loop's; a
+ * ring without poll() is only counted elsewhere. -EINVAL: no such ring or loop.
+ */
+int vu_dev_place_ring(struct vu_dev *dev, unsigned int index, struct loop *loop);
+
 /* The configuration space changed: tell the front-end if it can be told
  * (VHOST_USER_BACKEND_CONFIG_CHANGE_MSG). */
 void vu_dev_config_changed(struct vu_dev *dev);

@@ -152,6 +152,9 @@ struct virtq {
 	 * of a frame in several buffers as writable (packed rings, indirect
 	 * tables), and could send none without this. */
 	bool out_only;
+	/* Little is to be expected of it: not counted when rings are spread over
+	 * loops. */
+	bool light;
 	/* Other threads than the loop's use the ring too: see virtq_lock(). */
 	bool shared;
 	uint32_t lock; /* 1: held */

@@ -100,8 +100,6 @@ static void end(struct vu_dev *dev)
 
 /* --- waiting for a front-end ------------------------------------------------------- */
 
-static void conn_update(struct vu_dev *dev);
-
 static void retry_later(struct vu_dev *dev)
 {
 	ev_timer_arm(dev->ev, &dev->retry, dev->retry_ns);
@@ -116,7 +114,7 @@ static void attach(struct vu_dev *dev, int fd)
 	dev->retry_ns = RETRY_MIN_NS;
 	set_state(dev, VU_UP);
 	log_limited(LOG_LEVEL_INFO, "%s: front-end connected", dev->name);
-	conn_update(dev);
+	vu_conn_update(dev);
 }
 
 static void try_connect(struct vu_dev *dev)
@@ -233,13 +231,14 @@ static bool may_read(const struct vu_dev *dev)
 
 /* Watch the socket for what can be done with it now. A reply that the front-end
  * does not fetch stops the reading of requests, nothing else. */
-static void conn_update(struct vu_dev *dev)
+void vu_conn_update(struct vu_dev *dev)
 {
 	uint32_t events = vu_chan_tx_pending(&dev->chan) ? EPOLLOUT : EPOLLIN;
 	int ret = 0;
 
 	if (dev->state != VU_UP)
 		return;
+	vu_rings_move(dev);
 	if (vu_op_in_progress(dev))
 		ev_fd_del(dev->ev, &dev->conn);
 	else if (dev->conn.watched)
@@ -272,8 +271,9 @@ void vu_conn_op_over(struct vu_dev *dev, int result)
 		drain(dev);
 		return;
 	}
-	request_over(dev, result);
-	conn_update(dev);
+	if (result != VU_IDLE)
+		request_over(dev, result);
+	vu_conn_update(dev);
 }
 
 static const char *reason(int err)
@@ -307,7 +307,7 @@ static void conn_event(struct ev_fd *w, uint32_t events)
 		if (ret != VU_PENDING)
 			request_over(dev, ret);
 	}
-	conn_update(dev);
+	vu_conn_update(dev);
 }
 
 /* --- creation --------------------------------------------------------------------------- */

@@ -75,6 +75,7 @@ enum vu_result {
 	VU_PENDING, /* an operation is in progress */
 	VU_FAILED, /* a valid request that we could not carry out */
 	VU_NOTHING, /* a step that no request waits for */
+	VU_IDLE, /* the same, and requests are read again */
 };
 
 /*
@@ -83,6 +84,7 @@ enum vu_result {
  * suspending: as running, but its stop is posted, because memory that it lies in
  *             is being removed.
  * suspended:  on no loop, position kept; starts when its memory is back.
+ * moving:     as running, but between two loops (vu_move.c).
  * failed:     could not be started for a reason of ours. A new attempt or being
  *             stopped ends that.
  * GET_VRING_BASE and every reset lead to stopped from anywhere.
@@ -92,6 +94,7 @@ enum vu_ring_state {
 	VU_RING_RUNNING,
 	VU_RING_SUSPENDING,
 	VU_RING_SUSPENDED,
+	VU_RING_MOVING,
 	VU_RING_FAILED,
 	VU_RING_STATE_CNT,
 };
@@ -141,6 +144,8 @@ struct vu_ring {
 
 	enum vu_ring_state state;
 	bool active; /* as the device was told */
+	struct loop *wanted; /* where the operator wants it; NULL: anywhere */
+	struct loop *from, *to; /* while moving */
 	struct loop_sample sample; /* for status: its busy share since then */
 };
 
@@ -259,7 +264,8 @@ void vu_ring_init(struct vu_dev *dev, unsigned int index);
 /* Its loop may be using it. */
 static inline bool vu_ring_is_on_loop(const struct vu_ring *vr)
 {
-	return vr->state == VU_RING_RUNNING || vr->state == VU_RING_SUSPENDING;
+	return vr->state == VU_RING_RUNNING || vr->state == VU_RING_SUSPENDING ||
+	       vr->state == VU_RING_MOVING;
 }
 /* The only writer of vr->state. */
 void vu_ring_set_state(struct vu_ring *vr, enum vu_ring_state state);
@@ -303,6 +309,16 @@ int vu_set_vring_kick(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_call(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_err(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_enable(struct vu_dev *dev, struct vu_msg *msg);
+
+/* It could not be put on any loop: its set-up is undone, but for the device's,
+ * and it is failed. */
+void vu_ring_give_up(struct vu_ring *vr, const char *what, int err);
+
+/* --- vu_move.c ------------------------------------------------------------ */
+
+/* Rings that run elsewhere than wanted go there, if no request or operation is in
+ * progress. */
+void vu_rings_move(struct vu_dev *dev);
 
 /* --- vu_mem.c ------------------------------------------------------------- */
 
@@ -348,6 +364,8 @@ json_t *vu_iotlb_status(const struct vu_dev *dev);
 
 /* Stop reading requests, drain, let go, close; then wait for a front-end. */
 void vu_conn_close(struct vu_dev *dev, const char *why);
+/* Read requests, or send the reply, or do neither: what may be done now. */
+void vu_conn_update(struct vu_dev *dev);
 /* The operation in progress is over, with this result. */
 void vu_conn_op_over(struct vu_dev *dev, int result);
 const char *vu_conn_state_name(const struct vu_dev *dev);

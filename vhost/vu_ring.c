@@ -25,7 +25,7 @@
 #include "vhost/vu_internal.h"
 
 static const char *const state_names[] = {
-	"stopped", "started", "suspending", "suspended", "failed",
+	"stopped", "started", "suspending", "suspended", "moving", "failed",
 };
 static_assert(ARRAY_SIZE(state_names) == VU_RING_STATE_CNT, "a name for every state");
 
@@ -40,9 +40,10 @@ void vu_ring_set_state(struct vu_ring *vr, enum vu_ring_state state)
 {
 	switch (state) {
 	case VU_RING_RUNNING:
-		assert(!vu_ring_is_on_loop(vr));
+		assert(!vu_ring_is_on_loop(vr) || vr->state == VU_RING_MOVING);
 		break;
 	case VU_RING_SUSPENDING:
+	case VU_RING_MOVING:
 		assert(vr->state == VU_RING_RUNNING);
 		break;
 	case VU_RING_SUSPENDED:
@@ -175,7 +176,7 @@ static struct loop *pick_loop(const struct vu_dev *dev, const void *mem)
 		struct loop *loop = dev->loops[i];
 		bool near = node >= 0 && loop_node(loop) == node;
 
-		if (best && near == best_near && loop_nr_rings(loop) >= loop_nr_rings(best))
+		if (best && near == best_near && loop_load(loop) >= loop_load(best))
 			continue;
 		if (best && best_near && !near)
 			continue;
@@ -216,19 +217,39 @@ void vu_ring_post_stop(struct vu_ring *vr)
 }
 
 /* One ring less is set up; the last one ends the activity of the device. */
+static void ring_forget(struct vu_ring *vr)
+{
+	struct vu_dev *dev = vr->dev;
+
+	virtq_fini(&vr->vq);
+	if (!--dev->nr_running && dev->ops->deactivate)
+		dev->ops->deactivate(dev);
+}
+
 static void ring_release(struct vu_ring *vr)
 {
 	struct vu_dev *dev = vr->dev;
 
 	if (dev->ops->vq_release)
 		dev->ops->vq_release(dev, &vr->vq, vr->index);
-	virtq_fini(&vr->vq);
-	if (!--dev->nr_running && dev->ops->deactivate)
-		dev->ops->deactivate(dev);
+	ring_forget(vr);
+}
+
+void vu_ring_give_up(struct vu_ring *vr, const char *what, int err)
+{
+	vr->base = virtq_base(&vr->vq);
+	ring_forget(vr);
+	ring_fail(vr, what, err);
+	vu_ring_tell_active(vr, true);
 }
 
 void vu_ring_started(struct vu_ring *vr, int error)
 {
+	if (vr->state == VU_RING_MOVING) {
+		if (!error)
+			vu_ring_set_state(vr, VU_RING_RUNNING);
+		return;
+	}
 	if (error) {
 		ring_release(vr);
 		vu_ring_set_state(vr, VU_RING_FAILED);
@@ -241,6 +262,8 @@ void vu_ring_started(struct vu_ring *vr, int error)
 
 void vu_ring_stopped(struct vu_ring *vr)
 {
+	if (vr->state == VU_RING_MOVING)
+		return;
 	vr->base = virtq_base(&vr->vq);
 	ring_release(vr);
 	vu_ring_set_state(vr,
@@ -272,7 +295,7 @@ static int start_answered(struct vu_dev *dev)
 static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 {
 	struct vu_dev *dev = vr->dev;
-	struct loop *loop = pick_loop(dev, conf->desc);
+	struct loop *loop = vr->wanted ? vr->wanted : pick_loop(dev, conf->desc);
 	struct virtq *vq = &vr->vq;
 	int ret;
 

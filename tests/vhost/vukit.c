@@ -29,9 +29,13 @@ static int hook_setup(struct vu_dev *dev, struct virtq *vq, unsigned int index)
 {
 	struct kit_dev *kd = kit_dev_of(dev);
 
+	if (vq->loop == kd->hooks.bad_loop)
+		return -ENOMEM;
 	kd->hooks.setup++;
 	kd->hooks.vq = vq;
 	vq->priv = kd;
+	if (kd->hooks.no_poll)
+		vq->poll = NULL;
 	return kd->hooks.setup_ret;
 }
 

@@ -40,6 +40,8 @@ struct kit_hooks {
 	unsigned int nr_rarps;
 	uint64_t mtu; /* at most 9000 is taken */
 	int activate_ret, setup_ret;
+	const struct loop *bad_loop; /* for which setup fails; not counted in setup */
+	bool no_poll; /* rings without poll() */
 	bool hold; /* keep popped chains until it is false again */
 	unsigned int nr_held;
 	uint16_t held[KIT_RING_SIZE];
