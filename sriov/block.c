@@ -179,5 +179,12 @@ int sriov_check_free(struct sriov *s, const struct sriov_func *f, unsigned int b
 				       b.item[i].text);
 	}
 	sriov_blockers_free(&b);
-	return *text ? sriov_fail(s, -EBUSY, "%s: %s: %s", f->addr, what, text) : 0;
+	if (*text)
+		return sriov_fail(s, -EBUSY, "%s: %s: %s", f->addr, what, text);
+	if (but_kinds & 1u << SRIOV_BLOCK_USER)
+		return 0;
+	res = sriov_check_hidden_user(s, f);
+	if (res < 0)
+		sriov_fail_more(s, "%s: %s: ", f->addr, what);
+	return res;
 }

@@ -241,6 +241,20 @@ void sriov_func_overrides(struct sriov *s, struct sriov_func *f, unsigned int nr
 	free(res);
 }
 
+bool sriov_is_stuck(struct sriov *s, const char *pf)
+{
+	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN];
+	const char *paths[1] = { path };
+	int res[1];
+
+	/* The file that waits for whoever is changing the number of VFs. */
+	sriov_dev_path(s, path, pf, "sriov_numvfs");
+	if (!sriov_file_exists(path))
+		return false;
+	sriov_guard_read(s, paths, 1, text, res);
+	return res[0] == -ETIMEDOUT;
+}
+
 int sriov_group(struct sriov *s, const char *addr, struct iommu_group **group, char *err)
 {
 	char sysfs[SRIOV_PATH_LEN];

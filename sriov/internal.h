@@ -223,6 +223,9 @@ int sriov_blocker_add(struct sriov_blockers *b, enum sriov_blocker_kind kind, co
 	__attribute__((format(printf, 3, 4)));
 int sriov_block_users(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b);
 int sriov_block_disks(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b);
+/* -EBUSY if VFIO says that the group is open, though nobody was seen: it refuses
+ * a second opener. For changes only: while we look, another one is refused. */
+int sriov_check_hidden_user(struct sriov *s, const struct sriov_func *f);
 /* Look again at what processes have open. */
 void sriov_users_forget(struct sriov *s);
 /* "process 12 (qemu-system-x86), VM vm1": text has SRIOV_TEXT_LEN. */
@@ -238,6 +241,9 @@ unsigned int sriov_conf_differs(const struct sriov_conf *want, const struct srio
 /* Set and read back, without MSI-X. */
 int sriov_conf_write(struct sriov *s, const char *netdev, unsigned int vf,
 		     const struct sriov_conf *want);
+/* A change of this PF is stuck in the kernel: who asks it waits, and who asks
+ * its driver may. */
+bool sriov_is_stuck(struct sriov *s, const char *pf);
 /* As the PF's driver tells; has is 0 if it tells nothing of this VF. */
 int sriov_conf_read(struct sriov *s, const char *netdev, unsigned int vf, struct sriov_conf *conf);
 /* All network devices of a function that this namespace shows; their number,

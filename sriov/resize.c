@@ -109,33 +109,27 @@ static int set_autoprobe(struct sriov *s, struct sriov_rec *rec, bool on)
 	return write_number(s, rec, "sriov_drivers_autoprobe", on);
 }
 
-/* What is known of VFs goes with them. */
-static int drop_vf_records(struct sriov *s, const char *pf)
+/* What is known of VFs goes with them, but not before them: should we die in
+ * between, their records still tell what they are. */
+static int destroy_all(struct sriov *s, struct sriov_rec *rec)
 {
+	char path[SRIOV_PATH_LEN];
 	struct vfs v;
 	int res;
 
-	res = get_vfs(s, pf, &v);
+	res = get_vfs(s, rec->addr, &v);
+	if (res < 0)
+		return res;
+	res = write_number(s, rec, "sriov_numvfs", 0);
+	if (!res)
+		res = wait_vfs(s, rec->addr, 0);
 	for (int i = 0; !res && i < v.nr; i++) {
-		char path[SRIOV_PATH_LEN];
-
 		sriov_text(path, sizeof(path), "%s/%s.json", s->state_dir, v.addr[i]);
 		if (*v.addr[i] && sriov_file_exists(path))
 			res = sriov_rec_drop(s, v.addr[i]);
 	}
-	if (v.nr >= 0)
-		free(v.addr);
+	free(v.addr);
 	return res;
-}
-
-static int destroy_all(struct sriov *s, struct sriov_rec *rec)
-{
-	int res;
-
-	res = drop_vf_records(s, rec->addr);
-	if (!res)
-		res = write_number(s, rec, "sriov_numvfs", 0);
-	return res < 0 ? res : wait_vfs(s, rec->addr, 0);
 }
 
 /* The kernel's errno in the user's words. */

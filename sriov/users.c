@@ -306,29 +306,12 @@ static bool may_hold(const struct sriov *s, const struct sriov_held *held)
 	return true;
 }
 
-/* VFIO refuses a second opener: true also where processes cannot be seen. */
-static bool group_is_open(const struct sriov *s, const char *node)
-{
-	char path[SRIOV_PATH_LEN];
-	struct stat st;
-	int fd;
-
-	sriov_path(s, path, "%s", node);
-	if (!*node || stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
-		return false;
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	return fd < 0 && errno == EBUSY;
-}
-
 int sriov_block_users(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b)
 {
 	char path[SRIOV_PATH_LEN], group_node[SRIOV_TEXT_LEN], cdev_node[SRIOV_TEXT_LEN];
 	bool is_vfio = sriov_driver_is_vfio(f->driver);
 	char who[SRIOV_TEXT_LEN];
 	struct nodes nodes = { .nr = 0 };
-	unsigned int nr = b->nr;
 	pid_t last = 0;
 	int res = 0;
 
@@ -359,9 +342,26 @@ int sriov_block_users(struct sriov *s, const struct sriov_func *f, struct sriov_
 						"not tell that it is another one",
 						who);
 	}
-	if (!res && nr == b->nr && is_vfio && group_is_open(s, group_node))
-		res = sriov_blocker_add(b, SRIOV_BLOCK_USER,
-					"%s is open, by a process that cannot be seen from here",
-					group_node);
 	return res;
+}
+
+int sriov_check_hidden_user(struct sriov *s, const struct sriov_func *f)
+{
+	char path[SRIOV_PATH_LEN], node[SRIOV_TEXT_LEN], cdev[SRIOV_TEXT_LEN];
+	struct stat st;
+	int fd;
+
+	if (!sriov_driver_is_vfio(f->driver))
+		return 0;
+	sriov_vfio_nodes(s, f->addr, f->iommu_group, node, cdev);
+	sriov_path(s, path, "%s", node);
+	if (!*node || stat(path, &st) < 0 || !S_ISCHR(st.st_mode))
+		return 0;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 || errno != EBUSY)
+		return 0;
+	return sriov_fail(s, -EBUSY, "%s is open, by a process that cannot be seen from here",
+			  node);
 }

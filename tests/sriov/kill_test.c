@@ -187,6 +187,33 @@ static void destroying(void **state)
 	assert_true(try_all(&op) > 5);
 }
 
+/* What is bound by us stays known as that until it is gone. */
+static void prepare_bound(struct sriov *s)
+{
+	prepare_vfs(s);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+}
+
+static bool has_none_of_two_bound(struct sriov *s)
+{
+	struct sriov_func f;
+
+	if (!fake_nr_vfs(&fake, FAKE_PF))
+		return true;
+	assert_int_equal(fake_nr_vfs(&fake, FAKE_PF), 2);
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_string_equal(f.driver, "vfio-pci");
+	assert_string_equal(f.original_driver, "igbvf");
+	return false;
+}
+
+static void destroying_what_is_bound(void **state)
+{
+	static const struct operation op = { prepare_bound, destroy, has_none_of_two_bound };
+
+	assert_true(try_all(&op) > 5);
+}
+
 static int replace(struct sriov *s)
 {
 	struct sriov_resize want = { .nr_vfs = 3, .replace = true };
@@ -236,12 +263,6 @@ static void binding(void **state)
 	static const struct operation op = { prepare_vfs, bind_one, is_bound };
 
 	assert_true(try_all(&op) > 10);
-}
-
-static void prepare_bound(struct sriov *s)
-{
-	prepare_vfs(s);
-	assert_int_equal(bind_one(s), 1);
 }
 
 static int unbind_one(struct sriov *s)
@@ -336,9 +357,13 @@ static void releasing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(creating),  cmocka_unit_test(destroying),
-		cmocka_unit_test(replacing), cmocka_unit_test(binding),
-		cmocka_unit_test(unbinding), cmocka_unit_test(claiming),
+		cmocka_unit_test(creating),
+		cmocka_unit_test(destroying),
+		cmocka_unit_test(destroying_what_is_bound),
+		cmocka_unit_test(replacing),
+		cmocka_unit_test(binding),
+		cmocka_unit_test(unbinding),
+		cmocka_unit_test(claiming),
 		cmocka_unit_test(releasing),
 	};
 
