@@ -96,12 +96,15 @@ static void regions_that_overlap(struct blk *v)
 	close(fds[1]);
 }
 
+/* QEMU before 8.0 adds it once for each pair of queues: no harm, however often. */
 static void region_that_is_there_already(struct blk *v)
 {
 	struct fe_region *r = &v->fe.region[v->region];
 
-	r->shared = false;
-	attack_assert_refused(&v->fe, fe_mem_share(&v->fe));
+	for (unsigned int i = 0; i < MANY; i++) {
+		r->shared = false;
+		assert_int_equal(fe_mem_share(&v->fe), 0);
+	}
 }
 
 static void removal_of_what_is_not_there(struct blk *v)
