@@ -4,13 +4,14 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include "apps/vf_cmds.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "apps/vf_cmds.h"
 #include "apps/vf_opts.h"
 #include "apps/vf_print.h"
 #include "core/base.h"
