@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/evloop.h"
-#include "vhost/loop.h"
+#include "vhost/vhost.h"
 #include "virtio-net/vswitch.h"
 
 #define SWKIT_LOOPS 2
