@@ -16,8 +16,6 @@
 #include "core/base.h"
 
 #define PROGRAM "ringbolt-net"
-#define AGEING_MAX 1000000
-#define MAC_TABLE_MAX (1u << 20)
 
 enum option_id {
 	O_PORT = APP_O_OWN,
@@ -154,8 +152,12 @@ static int parse_option(struct app_parser *walk, int id, char *value)
 {
 	static const struct opt_desc string = { .type = OPT_STRING };
 	static const struct opt_desc fd = { .type = OPT_UINT, .max = INT_MAX };
-	static const struct opt_desc table = { .type = OPT_UINT, .min = 1, .max = MAC_TABLE_MAX };
-	static const struct opt_desc ageing = { .type = OPT_UINT, .min = 1, .max = AGEING_MAX };
+	static const struct opt_desc table = { .type = OPT_UINT,
+					       .min = 1,
+					       .max = VSWITCH_MAC_TABLE_MAX };
+	static const struct opt_desc ageing = { .type = OPT_UINT,
+						.min = 1,
+						.max = VSWITCH_AGEING_MAX };
 	static const struct opt_desc memory = { .type = OPT_SIZE, .min = EAL_MEMORY_MIN };
 	static const struct opt_desc pages = { .type = OPT_ENUM, .names = eal_pages_names };
 	struct parser *p = container_of(walk, struct parser, walk);

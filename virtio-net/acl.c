@@ -278,9 +278,11 @@ static int compile(struct build *b, struct rte_acl_ctx **ctx)
 
 static int compile_kind(struct sw_acl *acl, const struct acl_rule *rules, enum acl_kind kind)
 {
-	struct build b = { .row = calloc(acl->nr_rules, sizeof(struct row)) };
+	struct build b = { 0 };
 	int ret = 0;
 
+	assert(acl->nr_rules);
+	b.row = calloc(acl->nr_rules, sizeof(struct row));
 	if (!b.row)
 		return -ENOMEM;
 	for (unsigned int n = 0; n < acl->nr_rules; n++) {

@@ -76,15 +76,18 @@ struct where {
 	char *err;
 };
 
-__attribute__((format(printf, 2, 3))) static int complain(const struct where *w, const char *fmt,
-							  ...)
-{
-	int n = snprintf(w->err, SW_ERR_LEN, "access list, rule %u: '%s': ", w->nr, w->key);
-	va_list args;
+static int complain(const struct where *w, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
-	va_start(args, fmt);
-	vsnprintf(w->err + n, SW_ERR_LEN - (size_t)n, fmt, args);
-	va_end(args);
+static int complain(const struct where *w, const char *fmt, ...)
+{
+	char what[SW_ERR_LEN];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	snprintf(w->err, SW_ERR_LEN, "access list, rule %u: '%s': %.200s", w->nr, w->key, what);
 	return -EINVAL;
 }
 

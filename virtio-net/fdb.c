@@ -96,9 +96,16 @@ static void unlock(struct fdb *t)
 /* --- entries; all of this with the lock ------------------------------------------ */
 
 struct slot {
-	struct fdb_bucket *b; /* NULL: none */
-	unsigned int i;
+	struct fdb_bucket *b;
+	unsigned int i; /* FDB_WAYS: none */
 };
+
+static const struct slot no_slot = { NULL, FDB_WAYS };
+
+static bool is_slot(struct slot s)
+{
+	return s.i < FDB_WAYS;
+}
 
 static uint32_t port_of(uint32_t where)
 {
@@ -129,7 +136,7 @@ static struct slot slot_find(struct fdb *t, uint64_t key, uint64_t hash)
 		b = fdb_bucket2(t, hash);
 		i = fdb_find_in(b, key, &where);
 	}
-	return (struct slot){ i < FDB_WAYS ? b : NULL, i };
+	return (struct slot){ b, i };
 }
 
 static void slot_clear(struct fdb *t, struct slot s)
@@ -193,14 +200,14 @@ static void find_victim(const struct fdb *t, struct fdb_bucket *b, uint16_t port
 			continue;
 		if (fair && !may_evict(t, b->where[i], port, fair))
 			continue;
-		if (!v->s.b || age > v->age)
+		if (!is_slot(v->s) || age > v->age)
 			*v = (struct victim){ { b, i }, age };
 	}
 }
 
 static bool evict(struct fdb *t, const struct victim *v)
 {
-	if (!v->s.b)
+	if (!is_slot(v->s))
 		return false;
 	slot_clear(t, v->s);
 	counter_add(&t->stats.evicted, 1);
@@ -211,68 +218,69 @@ static bool evict(struct fdb *t, const struct victim *v)
 static bool make_room(struct fdb *t, uint16_t port, uint32_t tick)
 {
 	uint32_t fair = t->max / (t->nr_ports + !t->nr_of[port]);
-	struct victim v = { .s.b = NULL };
+	struct victim v = { .s = no_slot };
 
-	for (int n = 0; n < VICTIM_BUCKETS_MAX && (n < VICTIM_BUCKETS || !v.s.b); n++) {
+	for (int n = 0; n < VICTIM_BUCKETS_MAX && (n < VICTIM_BUCKETS || !is_slot(v.s)); n++) {
 		t->hand = (uint32_t)((t->hand + 1) & t->mask);
 		find_victim(t, &t->bucket[t->hand], port, fair ? fair : 1, tick, &v);
 	}
 	return evict(t, &v);
 }
 
-static struct slot free_in(struct fdb_bucket *b)
+/* FDB_WAYS: none. */
+static unsigned int free_in(const struct fdb_bucket *b)
 {
-	for (unsigned int i = 0; i < FDB_WAYS; i++)
-		if (!b->key[i])
-			return (struct slot){ b, i };
-	return (struct slot){ NULL, 0 };
+	unsigned int i = 0;
+
+	while (i < FDB_WAYS && b->key[i])
+		i++;
+	return i;
 }
 
 /*
  * Make room in a full bucket by moving one of its entries to that one's other
  * bucket. It is there twice for a moment; a reader that looks in the one before and
- * in the other behind misses it, and floods a frame.
+ * in the other behind misses it, and floods a frame. FDB_WAYS: they are all full.
  */
-static struct slot displace_from(struct fdb *t, struct fdb_bucket *b)
+static unsigned int displace_in(struct fdb *t, struct fdb_bucket *b)
 {
 	for (unsigned int i = 0; i < FDB_WAYS; i++) {
 		uint64_t key = b->key[i], hash = fdb_hash(t, key);
-		struct fdb_bucket *other = fdb_bucket(t, hash);
-		struct slot s;
+		struct slot to = { fdb_bucket(t, hash), 0 };
 
-		if (other == b)
-			other = fdb_bucket2(t, hash);
-		s = free_in(other);
-		if (!s.b)
+		if (to.b == b)
+			to.b = fdb_bucket2(t, hash);
+		to.i = free_in(to.b);
+		if (to.i == FDB_WAYS)
 			continue;
-		slot_set(t, s, key, b->where[i], read_once(&b->stamp[i]));
+		slot_set(t, to, key, b->where[i], read_once(&b->stamp[i]));
 		slot_clear(t, (struct slot){ b, i });
-		return (struct slot){ b, i };
+		return i;
 	}
-	return (struct slot){ NULL, 0 };
+	return FDB_WAYS;
 }
 
 /* A free slot for an address of port, if need be that of the oldest entry of its
  * buckets, one of its own if there is any. */
 static struct slot slot_get(struct fdb *t, uint64_t hash, uint16_t port, uint32_t tick)
 {
-	struct fdb_bucket *b = fdb_bucket(t, hash), *b2 = fdb_bucket2(t, hash);
-	struct victim v = { .s.b = NULL };
-	struct slot s = free_in(b);
+	struct fdb_bucket *const both[] = { fdb_bucket(t, hash), fdb_bucket2(t, hash) };
+	struct victim v = { .s = no_slot };
+	unsigned int i;
 
-	if (!s.b)
-		s = free_in(b2);
-	if (!s.b)
-		s = displace_from(t, b);
-	if (!s.b)
-		s = displace_from(t, b2);
-	if (s.b)
-		return s;
-	find_victim(t, b, port, 1, tick, &v);
-	find_victim(t, b2, port, 1, tick, &v);
-	if (!v.s.b) {
-		find_victim(t, b, port, 0, tick, &v);
-		find_victim(t, b2, port, 0, tick, &v);
+	for (int n = 0; n < 2; n++) {
+		i = free_in(both[n]);
+		if (i < FDB_WAYS)
+			return (struct slot){ both[n], i };
+	}
+	for (int n = 0; n < 2; n++) {
+		i = displace_in(t, both[n]);
+		if (i < FDB_WAYS)
+			return (struct slot){ both[n], i };
+	}
+	for (int any = 0; any < 2 && !is_slot(v.s); any++) {
+		find_victim(t, both[0], port, !any, tick, &v);
+		find_victim(t, both[1], port, !any, tick, &v);
 	}
 	evict(t, &v);
 	return v.s;
@@ -316,7 +324,7 @@ static enum fdb_result learn_locked(struct fdb *t, uint64_t key, uint16_t port, 
 	struct slot s = slot_find(t, key, hash);
 	enum fdb_result ret;
 
-	if (s.b) {
+	if (is_slot(s)) {
 		ret = seen(s.b, s.i, s.b->where[s.i], port, tick);
 		if (ret != FDB_UNKNOWN)
 			return ret;
@@ -326,7 +334,7 @@ static enum fdb_result learn_locked(struct fdb *t, uint64_t key, uint16_t port, 
 	}
 	if (t->nr < t->max || make_room(t, port, tick))
 		s = slot_get(t, hash, port, tick);
-	if (!s.b) {
+	if (!is_slot(s)) {
 		counter_add(&t->stats.full, 1);
 		return FDB_FULL;
 	}
@@ -351,9 +359,9 @@ enum fdb_result fdb_learn(struct fdb *t, uint64_t key, uint16_t port, uint32_t f
 /* Room for a static entry: it goes before anything that was learned. */
 static bool evict_any(struct fdb *t, uint32_t tick)
 {
-	struct victim v = { .s.b = NULL };
+	struct victim v = { .s = no_slot };
 
-	for (uint64_t n = 0; n <= t->mask && !v.s.b; n++)
+	for (uint64_t n = 0; n <= t->mask && !is_slot(v.s); n++)
 		find_victim(t, &t->bucket[n], 0, 0, tick, &v);
 	return evict(t, &v);
 }
@@ -366,13 +374,13 @@ int fdb_set_static(struct fdb *t, uint64_t key, uint16_t port, uint32_t tick)
 
 	lock(t);
 	s = slot_find(t, key, hash);
-	if (s.b) {
+	if (is_slot(s)) {
 		slot_move(t, s, port | FDB_STATIC, tick);
 		goto out;
 	}
 	if (t->nr < t->max || evict_any(t, tick))
 		s = slot_get(t, hash, port, tick);
-	if (s.b)
+	if (is_slot(s))
 		slot_set(t, s, key, port | FDB_STATIC, tick);
 	else
 		ret = -ENOSPC;
@@ -387,10 +395,10 @@ int fdb_forget(struct fdb *t, uint64_t key)
 
 	lock(t);
 	s = slot_find(t, key, fdb_hash(t, key));
-	if (s.b)
+	if (is_slot(s))
 		slot_clear(t, s);
 	unlock(t);
-	return s.b ? 0 : -ENOENT;
+	return is_slot(s) ? 0 : -ENOENT;
 }
 
 /* Clear what goes() says, some buckets under one lock: loops that learn meanwhile

@@ -36,7 +36,7 @@
 #include "core/base.h"
 
 #define FDB_PORTS_MAX 1024
-#define FDB_SIZE_MAX (1u << 20) /* entries: 32 MiB of table */
+#define FDB_SIZE_MAX (1u << 17) /* entries: 4 MiB of table */
 #define FDB_TICK_SHIFT 25 /* a tick: 34 ms */
 
 /* Where an address is: the port's index, and what kind of entry it is. */

@@ -19,6 +19,7 @@
 
 static_assert(FRAME_BURST <= 32, "a burst is a mask of 32 bits");
 static_assert(SW_PORTS_MAX <= FDB_PORTS_MAX, "every port in the MAC table");
+static_assert(VSWITCH_MAC_TABLE_MAX == FDB_SIZE_MAX, "the same for those outside");
 
 /* --- configuration, as loops see it --------------------------------------------- */
 

@@ -82,6 +82,7 @@ void grace_start(struct sw_grace *g, void (*done)(void *opaque), void *opaque)
 {
 	unsigned int nr = g->nr;
 
+	assert(nr);
 	g->done = done;
 	g->opaque = opaque;
 	g->answer.run = grace_answered;
@@ -169,7 +170,7 @@ int vswitch_create(const struct vswitch_conf *conf, struct vswitch **out)
 	uint32_t ageing_s = conf->ageing_s ? conf->ageing_s : AGEING_S;
 	struct vswitch *sw;
 
-	if (size > FDB_SIZE_MAX || ageing_s > VSWITCH_AGEING_MAX || !conf->nr_loops ||
+	if (size > VSWITCH_MAC_TABLE_MAX || ageing_s > VSWITCH_AGEING_MAX || !conf->nr_loops ||
 	    conf->nr_loops > SW_LANES_MAX)
 		return -EINVAL;
 	sw = numa_zalloc(switch_size(conf->nr_loops), -1);

@@ -32,7 +32,7 @@
 #include <stdint.h>
 
 #include "core/base.h"
-#include "vhost/loop.h"
+#include "vhost/vhost.h"
 #include "virtio-net/acl.h"
 #include "virtio-net/drop.h"
 #include "virtio-net/frame.h"
@@ -41,7 +41,7 @@
 #define SW_NAME_MAX 64
 #define SW_LANES_MAX 128
 #define SW_ERR_LEN 256
-#define VSWITCH_MAC_TABLE_MAX (1u << 20)
+#define VSWITCH_MAC_TABLE_MAX (1u << 17)
 #define VSWITCH_AGEING_MAX 1000000 /* seconds, as IEEE 802.1Q has it */
 
 struct vswitch;
