@@ -114,6 +114,11 @@ static void bytes_that_look_like_tags_do_not_make_an_mtu_larger(void **state)
 	put_be16(kit.bytes + ETH_HDR_LEN + 2, ETH_TYPE_8021Q);
 	assert_int_equal(accept(h, 0, 1040), 0);
 	assert_int_equal(accept(h, 0, 1039), -DROP_TOO_LONG);
+	/* Nor is there any end to them. */
+	for (uint16_t off = ETH_TYPE_OFFSET; off < 50; off += VLAN_TAG_LEN)
+		put_be16(kit.bytes + off, ETH_TYPE_8021Q);
+	assert_int_equal(accept(h, 0, 1032), 0);
+	assert_int_equal(accept(h, 0, 1031), -DROP_TOO_LONG);
 }
 
 /* --- partial checksums ------------------------------------------------------------- */
