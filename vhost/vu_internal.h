@@ -295,6 +295,15 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf);
 /* The answers to START and STOP. */
 void vu_ring_started(struct vu_ring *vr, int error);
 void vu_ring_stopped(struct vu_ring *vr);
+/*
+ * Linux's virtio_uml never stops a ring. When a driver goes it disables the
+ * rings, and when one comes it sets them up as if they were stopped. So a ring
+ * that runs disabled is stopped by what begins such a set-up; nothing is left of
+ * it then but its call descriptor, which is said first.
+ */
+bool vu_ring_is_given_up(const struct vu_ring *vr);
+/* It has stopped. */
+void vu_ring_give_up(struct vu_ring *vr);
 /* Tell the device if whether the ring is active has changed. stopping: a STOP is
  * about to be posted. */
 void vu_ring_tell_active(struct vu_ring *vr, bool stopping);

@@ -56,6 +56,23 @@ static int get_features(struct vu_dev *dev, struct vu_msg *msg)
 	return reply_u64(msg, vu_offered_features(dev));
 }
 
+static int set_features(struct vu_dev *dev, struct vu_msg *msg);
+
+static int set_features_of_stopped(struct vu_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->queues; i++)
+		vu_ring_give_up(&dev->rings[i]);
+	return set_features(dev, &dev->chan.rx);
+}
+
+static bool all_are_given_up(const struct vu_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->queues; i++)
+		if (vu_ring_is_on_loop(&dev->rings[i]) && !vu_ring_is_given_up(&dev->rings[i]))
+			return false;
+	return true;
+}
+
 static int set_features(struct vu_dev *dev, struct vu_msg *msg)
 {
 	uint64_t features = msg->payload.u64, changed = features ^ dev->features;
@@ -68,6 +85,10 @@ static int set_features(struct vu_dev *dev, struct vu_msg *msg)
 	}
 	/* A migration begins or ends while the driver works. */
 	if (dev->nr_running && changed & ~BIT64(VHOST_F_LOG_ALL)) {
+		if (all_are_given_up(dev)) {
+			vu_rings_stop(dev);
+			return vu_op_wait(dev, set_features_of_stopped);
+		}
 		log_limited(LOG_LEVEL_WARNING, "%s: features 0x%llx change while rings run",
 			    dev->name, (unsigned long long)changed);
 		return -EBUSY;

@@ -374,6 +374,21 @@ int vu_ring_try_start(struct vu_ring *vr)
 	return vr->state == VU_RING_SUSPENDED ? VU_DONE : refuse_addr(vr, why);
 }
 
+bool vu_ring_is_given_up(const struct vu_ring *vr)
+{
+	return vu_ring_is_on_loop(vr) && !vr->enabled;
+}
+
+void vu_ring_give_up(struct vu_ring *vr)
+{
+	assert(!vu_ring_is_on_loop(vr));
+	vu_ring_set_state(vr, VU_RING_STOPPED);
+	vr->base = 0;
+	vr->has_addr = false;
+	vr->has_kick = false;
+	fd_replace(&vr->kick_fd, -1);
+}
+
 /* --- all rings -------------------------------------------------------------- */
 
 void vu_ring_init(struct vu_dev *dev, unsigned int index)

@@ -34,14 +34,11 @@ static int check_stopped(const struct vu_ring *vr, const char *what)
 	return -EBUSY;
 }
 
-int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg)
+static int set_num(struct vu_ring *vr, uint32_t num)
 {
-	struct vu_ring *vr = ring_of_state(dev, msg);
-	uint32_t num = msg->payload.state.num;
-	int ret = check_stopped(vr, "size");
+	const struct vu_dev *dev = vr->dev;
+	int ret;
 
-	if (ret < 0)
-		return ret;
 	ret = virtq_size_check(vu_is_packed(dev), num);
 	if (ret < 0 || (dev->queue_size_max && num > dev->queue_size_max)) {
 		log_limited(LOG_LEVEL_WARNING, "%s: size %u is not allowed", vr->name, num);
@@ -49,6 +46,27 @@ int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg)
 	}
 	vr->size = num;
 	return VU_DONE;
+}
+
+static int set_num_of_stopped(struct vu_dev *dev)
+{
+	vu_ring_give_up(dev->op.ring);
+	return set_num(dev->op.ring, dev->chan.rx.payload.state.num);
+}
+
+/* The first thing that is said of a ring that is set up. */
+int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg)
+{
+	struct vu_ring *vr = ring_of_state(dev, msg);
+	int ret;
+
+	if (vu_ring_is_given_up(vr)) {
+		dev->op.ring = vr;
+		vu_ring_post_stop(vr);
+		return vu_op_wait(dev, set_num_of_stopped);
+	}
+	ret = check_stopped(vr, "size");
+	return ret < 0 ? ret : set_num(vr, msg->payload.state.num);
 }
 
 static bool same_areas(const struct vu_vring_addr *a, const struct vu_vring_addr *b)

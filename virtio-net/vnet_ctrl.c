@@ -157,7 +157,7 @@ int vnet_ctrl_setup(struct vnet_queue *q)
 	q->vq->poll = vnet_ctrl_poll;
 	vn->ctrl = ctrl;
 	if (is_at_start(q->vq))
-		vnet_driver_forget(vn);
+		vnet_driver_replaced(vn);
 	else if (!vn->ctrl_seen)
 		vnet_driver_resumed(vn);
 	else

@@ -199,8 +199,10 @@ int vnet_live_apply(struct vnet *vn, const struct vnet_driver *driver);
 /* The same with vn->driver, after something else has changed. Out of memory,
  * nothing is delivered any more. */
 void vnet_live_refresh(struct vnet *vn);
-/* The driver is a new one: its state is the default. */
+/* The device was reset, one way or another: the driver's state is the default. */
 void vnet_driver_forget(struct vnet *vn);
+/* There is a new driver at a ring that begins at its start. */
+void vnet_driver_replaced(struct vnet *vn);
 /* It has been running with a state that we do not know: before a restart of this
  * program, or before a migration. */
 void vnet_driver_resumed(struct vnet *vn);

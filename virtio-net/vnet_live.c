@@ -216,6 +216,18 @@ void vnet_driver_forget(struct vnet *vn)
 	apply_or_nothing(vn, &driver);
 }
 
+/* Nobody told us of a reset, so the address that the old one had set is what the
+ * new one found in the configuration space. */
+void vnet_driver_replaced(struct vnet *vn)
+{
+	struct vnet_driver driver = new_driver(vn);
+
+	driver.rx.has_mac = vn->driver.rx.has_mac;
+	memcpy(driver.rx.mac, vn->driver.rx.mac, sizeof(driver.rx.mac));
+	vn->announce = false;
+	apply_or_nothing(vn, &driver);
+}
+
 /* What it had set is lost: every queue that it enabled is one it wants, and it
  * may have turned its offloads off, which it need not say again. */
 void vnet_driver_resumed(struct vnet *vn)

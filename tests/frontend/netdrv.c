@@ -169,6 +169,15 @@ static int ctrl_open(struct net *n)
 	return n->cmd ? drv_start(&n->ctrl.ring) : -ENOMEM;
 }
 
+static int open_rings(struct net *n)
+{
+	int err = 0;
+
+	for (; !err && n->pairs < n->conf.pairs; n->pairs++)
+		err = pair_open(n, n->pairs);
+	return err ? err : ctrl_open(n);
+}
+
 /* --- life ----------------------------------------------------------------------- */
 
 int net_open(struct net *n, const struct net_conf *conf)
@@ -191,16 +200,14 @@ int net_open(struct net *n, const struct net_conf *conf)
 		fe_attach(&n->fe, conf->sock);
 	if (!err)
 		err = greet(n);
-	for (; !err && n->pairs < n->conf.pairs; n->pairs++)
-		err = pair_open(n, n->pairs);
 	if (!err)
-		err = ctrl_open(n);
+		err = open_rings(n);
 	if (err)
 		net_abandon(n);
 	return err;
 }
 
-void net_abandon(struct net *n)
+static void destroy_rings(struct net *n)
 {
 	for (unsigned int i = 0; i < NET_PAIRS_MAX; i++) {
 		ring_destroy(&n->rx[i]);
@@ -208,7 +215,23 @@ void net_abandon(struct net *n)
 	}
 	ring_destroy(&n->ctrl);
 	n->pairs = 0;
+}
+
+void net_abandon(struct net *n)
+{
+	destroy_rings(n);
 	fe_close(&n->fe);
+}
+
+int net_restart(struct net *n)
+{
+	struct fe_region *region = &n->fe.region[n->region];
+
+	destroy_rings(n);
+	/* The memory of the old ones is used again. */
+	memset(region->host, 0, region->alloc_end);
+	region->alloc_end = 0;
+	return open_rings(n);
 }
 
 /* Most of its buffers have not been used. */

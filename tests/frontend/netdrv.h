@@ -94,6 +94,10 @@ void net_abandon(struct net *n);
  * resume the rings where they stand. */
 int net_reconnect(struct net *n);
 
+/* Another driver of the same front-end: all rings are made and started anew, from
+ * their beginning. Nothing is said to stop the old ones. */
+int net_restart(struct net *n);
+
 /* Send a frame; hdr NULL: no offload. 0, -ENOSPC if the ring is full. */
 int net_send(struct net *n, unsigned int pair, const struct virtio_net_hdr *hdr, const void *frame,
 	     uint32_t len);

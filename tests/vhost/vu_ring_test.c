@@ -191,6 +191,30 @@ static void a_device_is_told_which_rings_are_active(void **state)
 	assert_false(kd->hooks.active[0]);
 }
 
+static void a_ring_that_runs_disabled_may_be_set_up_anew(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, 0);
+	kit_serve(kit, kd);
+	assert_int_equal(fe_vring_num(&kd->fe, 0, 32), -EREMOTEIO);
+	assert_int_equal(fe_vring_enable(&kd->fe, 0, false), 0);
+	/* A size that is not allowed ends the old one as well. */
+	assert_int_equal(fe_vring_num(&kd->fe, 0, 33), -EREMOTEIO);
+	assert_true(kit_ring_is(kd, "stopped"));
+	assert_int_equal(kd->hooks.release, 1);
+	assert_int_equal(drv_start(&kd->ring), 0);
+	kit_serve(kit, kd);
+	/* Other features as well, if all rings are disabled. */
+	assert_int_equal(fe_set_u64(&kd->fe, FE_SET_FEATURES, kd->fe.features ^ 1ull << 29),
+			 -EREMOTEIO);
+	assert_int_equal(fe_vring_enable(&kd->fe, 0, false), 0);
+	assert_int_equal(fe_set_u64(&kd->fe, FE_SET_FEATURES, kd->fe.features ^ 1ull << 29), 0);
+	assert_true(kit_ring_is(kd, "stopped"));
+	assert_int_equal(kd->hooks.release, 2);
+}
+
 static void without_protocol_features_rings_are_enabled(void **state)
 {
 	struct kit *kit = *state;
@@ -554,6 +578,7 @@ int main(void)
 		TEST(size_and_base_are_checked_at_the_start),
 		TEST(a_disabled_ring_serves_nothing),
 		TEST(a_device_is_told_which_rings_are_active),
+		TEST(a_ring_that_runs_disabled_may_be_set_up_anew),
 		TEST(without_protocol_features_rings_are_enabled),
 		TEST(a_ring_stops_and_goes_on_where_it_was),
 		TEST(a_ring_that_never_ran_has_the_base_it_was_given),

@@ -485,6 +485,7 @@ static bool is_configured(struct rig *r)
 static void what_a_driver_has_set_goes_with_the_driver(void **state)
 {
 	struct rig *r = *state;
+	uint8_t mac[6];
 	struct net *n;
 
 	rig_pair(r);
@@ -514,7 +515,43 @@ static void what_a_driver_has_set_goes_with_the_driver(void **state)
 	assert_int_equal(drv_stop(&n->ctrl.ring), 0);
 	drv_set_base(&n->ctrl.ring, 0);
 	assert_int_equal(drv_start(&n->ctrl.ring), 0);
-	assert_false(is_configured(r));
+	rig_assert_status(r, 0, "guest-offloads",
+			  "[\"csum\", \"tso4\", \"tso6\", \"ecn\", \"uso4\", \"uso6\"]");
+	rig_talk(r, 0, 1);
+	/* Without a reset, the address is what it has read in the configuration. */
+	assert_int_equal(fe_get_config(&n->fe, 0, mac, 6), 0);
+	assert_memory_equal(mac, RIG_MAC(0), 6);
+}
+
+/* Linux's virtio_uml stops no ring when a driver goes: it disables them, and sets
+ * them up again when one comes. */
+static void rings_are_set_up_anew_when_they_were_disabled(void **state)
+{
+	struct rig *r = *state;
+	struct net *n;
+
+	rig_pair(r);
+	n = drv(r, 0);
+	for (int other = 0; other < 2; other++) {
+		uint64_t features = n->fe.features;
+
+		configure(r);
+		for (uint32_t i = 0; i < 3; i++)
+			assert_int_equal(fe_vring_enable(&n->fe, i, false), 0);
+		rig_assert_status(r, 0, "active-pairs", "0");
+		if (other)
+			features &= ~BIT(VIRTIO_NET_F_GUEST_TSO4);
+		assert_int_equal(fe_set_u64(&n->fe, FE_SET_FEATURES, features), 0);
+		assert_int_equal(net_restart(n), 0);
+		rig_assert_status(r, 0, "guest-offloads",
+				  other ? "[\"csum\", \"tso6\", \"ecn\", \"uso4\", \"uso6\"]"
+					: "[\"csum\", \"tso4\", \"tso6\", \"ecn\", \"uso4\", "
+					  "\"uso6\"]");
+		rig_talk(r, 0, 1);
+		configure(r);
+	}
+	/* But not while they are enabled. */
+	assert_int_equal(fe_set_u64(&n->fe, FE_SET_FEATURES, n->fe.features & ~BIT(1)), -EREMOTEIO);
 	rig_talk(r, 0, 1);
 }
 
@@ -673,6 +710,7 @@ int main(void)
 		TEST(many_rarps_at_once_end_with_the_last),
 		TEST(a_driver_that_was_running_before_announces_itself),
 		TEST(what_a_driver_has_set_goes_with_the_driver),
+		TEST(rings_are_set_up_anew_when_they_were_disabled),
 		TEST(other_features_are_another_driver),
 		TEST(addresses_learned_from_a_driver_go_with_it),
 		TEST(a_port_without_a_driver_drops_and_counts),
