@@ -15,7 +15,7 @@ all: deps build
 help:
 	@echo 'make            install missing packages, build into $(BUILD)/'
 	@echo 'make deps       install missing packages ($(SETUP)/packages.txt)'
-	@echo 'make demo       boot Linux in QEMU on a disk that ringbolt-blk serves'
+	@echo 'make demo       boot Linux in QEMU, on a disk of ringbolt-blk, on a network of ringbolt-net'
 	@echo 'make check      every test: units, sanitizers, fuzzers, real guests'
 	@echo 'make check-slow the same with every variant of the guests'
 	@echo 'make perf       benchmarks, side by side with what others use'

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The demonstration behind `make demo`: a Linux guest uses a disk that
-ringbolt-blk serves, and a report says what happened.
+ringbolt-blk serves, two others talk over a switch of ringbolt-net (demo_net.py),
+and a report says what happened.
 
 Makes everything it needs in a scratch folder that it removes again; when a
 step fails it names the cause, keeps the folder and exits with status 1.
@@ -14,6 +15,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import demo_net  # noqa: E402
 import guest  # noqa: E402
 
 DISK_BYTES = 1 << 30
@@ -129,7 +131,9 @@ def demonstrate(workdir, step):
 def main():
     workdir = pathlib.Path(tempfile.mkdtemp(prefix="ringbolt-demo."))
     try:
-        demonstrate(workdir, Progress())
+        step = Progress()
+        demonstrate(workdir, step)
+        demo_net.demonstrate(workdir, step)
     except (guest.GuestError, guest.Unavailable, OSError, KeyError) as e:
         reason = f"status has no {e}" if isinstance(e, KeyError) else e
         print(f"\ndemo failed: {reason}\nlogs are in {workdir}", file=sys.stderr)

@@ -9,6 +9,7 @@
 #   nics                  describe all interfaces
 #   sweep KIND BYTES FROM,... TO,... [VID]  from own interfaces to others' addresses:
 #                         KIND is tcp4, tcp6, udp4 or udp6
+#   ping N TO             five times
 #   rate KIND N TO S      pour4, soak4, pour6 or soak6 for some seconds
 #   flow KIND N TO        tcp over and over, in the background, until "still"
 #   still                 end that; fails if it ever failed
@@ -109,6 +110,11 @@ do_line() { # WORD ARGUMENTS...
         done
         ;;
     sweep) sweep "$@" ;;
+    ping)
+        said=$(ip netns exec "n$1" ping -c 5 -i 0.2 -W 5 "$(address 4 "$2")" | tail -n 2) ||
+            fail "ping from $1 to $2: $said"
+        mark PING "from=$1" "to=$2" "ms=$(echo "$said" | sed -n 's,.*= [0-9.]*/\([0-9.]*\)/.*,\1,p')"
+        ;;
     rate)
         said=$(netcheck "${1%[46]}" "$(address "$1" "$3")" $port "$4" "/run/netns/n$2") ||
             result=1
