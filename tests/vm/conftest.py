@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import guest  # noqa: E402
+import net  # noqa: E402
 import lab as lab_machine  # noqa: E402
 
 
@@ -73,6 +74,15 @@ def lab(new_folder):
         yield machine
         if not machine.broken:
             machine.end()
+
+
+@pytest.fixture(scope="session")
+def net_initrd(logs):
+    """Of guests with networks."""
+    try:
+        return net.build_initrd(logs)
+    except guest.Unavailable as e:
+        pytest.skip(str(e))
 
 
 @pytest.fixture

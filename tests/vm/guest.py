@@ -53,6 +53,28 @@ def wait_until(condition, timeout, what):
         time.sleep(0.02)
 
 
+def children_of(pid):
+    try:
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+def descendants_of(pid):
+    return [d for child in children_of(pid) for d in (child, *descendants_of(child))]
+
+
+def is_running(pid):
+    """Has any thread of it still to end?"""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            state = f.read().rpartition(")")[2].split()[0]
+        return state not in "ZX" or len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
+
+
 class Process:
     """A program of ours, its output in a file, ended with its whole group."""
 
@@ -77,9 +99,8 @@ class Process:
 
     def signal(self, number):
         """Send a signal to the program itself, past timeout(1)."""
-        children = pathlib.Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children")
-        for pid in children.read_text().split():
-            os.kill(int(pid), number)
+        for pid in children_of(self.popen.pid):
+            os.kill(pid, number)
 
     def wait(self, timeout):
         try:
@@ -89,9 +110,18 @@ class Process:
                              + self.tail()) from None
 
     def kill(self):
+        """End it at once, and wait until its sockets are closed."""
         if self.alive:
+            # User-mode Linux leaves the group and has children of its own.
+            below = descendants_of(self.popen.pid)
             os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
+            for pid in below:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            wait_until(lambda: not any(map(is_running, below)), 10, f"{self.name} to be gone")
 
 
 class Disk:
@@ -474,9 +504,12 @@ class Qemu(Guest):
         with sock:
             def heard():
                 sock.sendall(line)
-                time.sleep(0.1)
-                self._check()
-                return str(self.told) in self.marks("HEARD")
+                for _ in range(10):
+                    time.sleep(0.01)
+                    self._check()
+                    if str(self.told) in self.marks("HEARD"):
+                        return True
+                return False
 
             wait_until(heard, timeout, f"{self.name} to hear {line!r}")
 

@@ -20,7 +20,7 @@ sys.path.append(str(HERE.parent / "interop"))
 import testpmd  # noqa: E402
 
 
-MODULES = ("virtio_net", "8021q")
+MODULES = ("ipv6", "virtio_net", "8021q")
 PROGRAMS = ("ip", "ethtool")
 
 # What a device of QEMU is told not to offer. Whoever has no checksums has no
@@ -78,7 +78,7 @@ def guest_files(workdir):
     program = workdir / "netcheck"
     subprocess.run(["cc", "-O2", "-static", "-o", program, HERE / "guest/netcheck.c"], check=True)
     return {"init": HERE / "guest/init", "bin/netcheck": program,
-            **{f"tests/{name}.sh": HERE / f"guest/{name}.sh" for name in ("lib", "net")}}
+            **{f"tests/{name}.sh": HERE / f"guest/{name}.sh" for name in ("lib", "net", "netuml")}}
 
 
 def build_initrd(workdir):

@@ -10,19 +10,10 @@ import itertools
 
 import guest
 import net
-import pytest
 from conftest import need_qemu
 
 MTU = 9000
 FAR = 16  # numbers of the second guest's interfaces begin here
-
-
-@pytest.fixture(scope="module")
-def net_initrd(logs):
-    try:
-        return net.build_initrd(logs)
-    except guest.Unavailable as e:
-        pytest.skip(str(e))
 
 
 class Nic:
@@ -52,7 +43,7 @@ def boot(name, workdir, initrd, server, interfaces, **kwargs):
     machine = guest.Qemu(name, workdir, initrd, "net", memory=512, **kwargs)
     for nic in interfaces:
         machine.extra += nic.arguments(machine)
-    return machine.start([], server)
+    return machine.start([], *([server] if server else []))
 
 
 def numbers(interfaces):
