@@ -301,9 +301,9 @@ void vu_ring_stopped(struct vu_ring *vr);
  * that runs disabled is stopped by what begins such a set-up; nothing is left of
  * it then but its call descriptor, which is said first.
  */
-bool vu_ring_is_given_up(const struct vu_ring *vr);
+bool vu_ring_is_left(const struct vu_ring *vr);
 /* It has stopped. */
-void vu_ring_give_up(struct vu_ring *vr);
+void vu_ring_forget(struct vu_ring *vr);
 /* Tell the device if whether the ring is active has changed. stopping: a STOP is
  * about to be posted. */
 void vu_ring_tell_active(struct vu_ring *vr, bool stopping);

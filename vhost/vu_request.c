@@ -61,14 +61,14 @@ static int set_features(struct vu_dev *dev, struct vu_msg *msg);
 static int set_features_of_stopped(struct vu_dev *dev)
 {
 	for (unsigned int i = 0; i < dev->queues; i++)
-		vu_ring_give_up(&dev->rings[i]);
+		vu_ring_forget(&dev->rings[i]);
 	return set_features(dev, &dev->chan.rx);
 }
 
-static bool all_are_given_up(const struct vu_dev *dev)
+static bool all_are_left(const struct vu_dev *dev)
 {
 	for (unsigned int i = 0; i < dev->queues; i++)
-		if (vu_ring_is_on_loop(&dev->rings[i]) && !vu_ring_is_given_up(&dev->rings[i]))
+		if (vu_ring_is_on_loop(&dev->rings[i]) && !vu_ring_is_left(&dev->rings[i]))
 			return false;
 	return true;
 }
@@ -85,7 +85,7 @@ static int set_features(struct vu_dev *dev, struct vu_msg *msg)
 	}
 	/* A migration begins or ends while the driver works. */
 	if (dev->nr_running && changed & ~BIT64(VHOST_F_LOG_ALL)) {
-		if (all_are_given_up(dev)) {
+		if (all_are_left(dev)) {
 			vu_rings_stop(dev);
 			return vu_op_wait(dev, set_features_of_stopped);
 		}

@@ -374,12 +374,12 @@ int vu_ring_try_start(struct vu_ring *vr)
 	return vr->state == VU_RING_SUSPENDED ? VU_DONE : refuse_addr(vr, why);
 }
 
-bool vu_ring_is_given_up(const struct vu_ring *vr)
+bool vu_ring_is_left(const struct vu_ring *vr)
 {
 	return vu_ring_is_on_loop(vr) && !vr->enabled;
 }
 
-void vu_ring_give_up(struct vu_ring *vr)
+void vu_ring_forget(struct vu_ring *vr)
 {
 	assert(!vu_ring_is_on_loop(vr));
 	vu_ring_set_state(vr, VU_RING_STOPPED);

@@ -50,7 +50,7 @@ static int set_num(struct vu_ring *vr, uint32_t num)
 
 static int set_num_of_stopped(struct vu_dev *dev)
 {
-	vu_ring_give_up(dev->op.ring);
+	vu_ring_forget(dev->op.ring);
 	return set_num(dev->op.ring, dev->chan.rx.payload.state.num);
 }
 
@@ -60,7 +60,7 @@ int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg)
 	struct vu_ring *vr = ring_of_state(dev, msg);
 	int ret;
 
-	if (vu_ring_is_given_up(vr)) {
+	if (vu_ring_is_left(vr)) {
 		dev->op.ring = vr;
 		vu_ring_post_stop(vr);
 		return vu_op_wait(dev, set_num_of_stopped);
