@@ -321,6 +321,8 @@ static int exec_with(struct vf_context *c, const char *addr, const struct sriov_
 		return res;
 	while (c->opts->exec[nr])
 		nr++;
+	/* The command line has one. */
+	assert(nr > 0);
 	argv = calloc((size_t)nr + a->nr + 1, sizeof(*argv));
 	if (!argv)
 		return -ENOMEM;
@@ -355,7 +357,7 @@ static void print_attachment(const struct vf_options *o, const struct sriov_atta
 static int run_attach(struct vf_context *c)
 {
 	const struct vf_options *o = c->opts;
-	struct sriov_attachment a;
+	struct sriov_attachment a = { .nr = 0 };
 	char addr[SRIOV_ADDR_LEN];
 	int res;
 

@@ -117,7 +117,7 @@ int sriov_attach(struct sriov *s, const char *vf, const char *owner,
 		 struct sriov_attachment *a)
 {
 	char group[SRIOV_TEXT_LEN], cdev[SRIOV_TEXT_LEN], path[SRIOV_PATH_LEN];
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	bool by_cdev;
 	int res;
 

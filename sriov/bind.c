@@ -55,7 +55,7 @@ static int set_override(struct sriov *s, struct sriov_rec *rec, const char *driv
 
 static int get_override(struct sriov *s, const char *addr, char *driver)
 {
-	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN];
+	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN] = { "" };
 	const char *paths[1] = { path };
 	int res[1];
 
@@ -289,7 +289,7 @@ int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver)
 
 static int load_free(struct sriov *s, const char *addr, struct sriov_rec *rec, const char *what)
 {
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	int res;
 
 	res = sriov_func_read(s, addr, 0, &f);
@@ -307,7 +307,7 @@ static int load_free(struct sriov *s, const char *addr, struct sriov_rec *rec, c
 static void warn_group(struct sriov *s, const char *addr)
 {
 	struct sriov_blockers b;
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 
 	if (sriov_func_read(s, addr, 0, &f) < 0 || sriov_blockers(s, &f, &b) < 0)
 		return;
@@ -320,7 +320,7 @@ static void warn_group(struct sriov *s, const char *addr)
 
 int sriov_bind(struct sriov *s, const char *addr, const char *driver, unsigned int flags)
 {
-	struct sriov_rec rec;
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = load_free(s, addr, &rec, "cannot change its driver");
@@ -334,7 +334,7 @@ int sriov_bind(struct sriov *s, const char *addr, const char *driver, unsigned i
 
 int sriov_unbind(struct sriov *s, const char *addr)
 {
-	struct sriov_rec rec;
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = load_free(s, addr, &rec, "cannot give back its driver");

@@ -180,21 +180,20 @@ int sriov_choose(struct sriov *s, const struct sriov_claim_opts *opts, char (**v
 	}
 	if (!res)
 		res = sriov_list(s, 0, &list);
-	if (!res) {
-		found = calloc(list->nr + 1, sizeof(*found));
-		*vf = calloc(list->nr + 1, sizeof(**vf));
-		if (!found || !*vf)
-			res = sriov_fail(s, -ENOMEM, "out of memory");
-	}
-	if (!res) {
+	if (res < 0 || !list)
+		goto out;
+	found = calloc(list->nr + 1, sizeof(*found));
+	*vf = calloc(list->nr + 1, sizeof(**vf));
+	if (found && *vf) {
 		res = collect(list, opts, one, pf, nodes, found);
 		for (int i = 0; i < res; i++)
 			memcpy((*vf)[i], found[i].addr, SRIOV_ADDR_LEN);
-	}
-	if (res < 0) {
+	} else {
+		res = sriov_fail(s, -ENOMEM, "out of memory");
 		free(*vf);
 		*vf = NULL;
 	}
+out:
 	free(found);
 	free(nodes);
 	sriov_list_free(list);

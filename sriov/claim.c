@@ -61,7 +61,7 @@ static int write_conf(struct sriov *s, const struct sriov_func *f, const struct 
 static int keep_conf(struct sriov *s, const struct sriov_func *f, const struct sriov_conf *want)
 {
 	char netdev[IFNAMSIZ];
-	struct sriov_conf now;
+	struct sriov_conf now = { 0 };
 	int res;
 
 	if (!want || !(want->has & ~(unsigned int)SRIOV_CONF_MSIX) || !has_conf(s, f, netdev))
@@ -91,7 +91,7 @@ static int restore_conf(struct sriov *s, const struct sriov_rec *rec, const stru
 {
 	static const uint8_t no_mac[6];
 	const struct sriov_conf *saved = &rec->claim.saved;
-	struct sriov_conf now, item = *saved;
+	struct sriov_conf now = { 0 }, item = *saved;
 	char netdev[IFNAMSIZ];
 	unsigned int bits;
 	int res, first = 0;
@@ -144,8 +144,8 @@ static int reset_do(struct sriov *s, struct sriov_rec *rec)
 
 int sriov_reset(struct sriov *s, const char *addr)
 {
-	struct sriov_func f;
-	struct sriov_rec rec;
+	struct sriov_func f = { 0 };
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = sriov_func_read(s, addr, 0, &f);
@@ -165,7 +165,7 @@ int sriov_reset(struct sriov *s, const char *addr)
 
 int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags)
 {
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	int res;
 
 	rec->claim.phase = SRIOV_PHASE_RELEASING;
@@ -213,8 +213,8 @@ static int load_claim(struct sriov *s, const char *vf, const char *owner, unsign
 
 int sriov_release(struct sriov *s, const char *vf, const char *owner, unsigned int flags)
 {
-	struct sriov_func f;
-	struct sriov_rec rec;
+	struct sriov_func f = { 0 };
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = load_claim(s, vf, owner, flags, &rec);
@@ -231,8 +231,8 @@ int sriov_release(struct sriov *s, const char *vf, const char *owner, unsigned i
 int sriov_reap(struct sriov *s)
 {
 	char(*addr)[SRIOV_ADDR_LEN];
-	struct sriov_func f;
-	struct sriov_rec rec;
+	struct sriov_func f = { 0 };
+	struct sriov_rec rec = { 0 };
 	int nr, reaped = 0;
 
 	nr = sriov_rec_list(s, &addr);
@@ -329,8 +329,8 @@ static int take(struct sriov *s, const struct sriov_claim_opts *opts, struct sri
 static int claim_one(struct sriov *s, const struct sriov_claim_opts *opts, const char *addr)
 {
 	char reason[SRIOV_ERR_LEN];
-	struct sriov_rec rec;
-	struct sriov_func f;
+	struct sriov_rec rec = { 0 };
+	struct sriov_func f = { 0 };
 	int res;
 
 	res = sriov_func_read(s, addr, 0, &f);
@@ -411,7 +411,7 @@ int sriov_claim(struct sriov *s, const struct sriov_claim_opts *opts, char addr[
 int sriov_claim_adopt(struct sriov *s, const char *vf, const char *owner, pid_t pid)
 {
 	char proc[SRIOV_PATH_LEN];
-	struct sriov_rec rec;
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = load_claim(s, vf, owner, owner ? 0 : SRIOV_RELEASE_FORCE, &rec);
@@ -427,7 +427,7 @@ int sriov_claim_adopt(struct sriov *s, const char *vf, const char *owner, pid_t 
 
 int sriov_set_owners(struct sriov *s, const char *vf, const char *owners)
 {
-	struct sriov_rec rec;
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	if (strlen(owners) >= sizeof(rec.owners))

@@ -135,7 +135,7 @@ static void field_text(const struct sriov_conf *conf, unsigned int bit, char *te
 
 void sriov_conf_text(const struct sriov_conf *conf, char *text)
 {
-	char value[SRIOV_NAME_LEN];
+	char value[SRIOV_NAME_LEN] = "";
 
 	text[0] = '\0';
 	for (int i = 0; sriov_conf_keys[i].key; i++) {
@@ -213,7 +213,7 @@ int sriov_conf_read(struct sriov *s, const char *netdev, unsigned int vf, struct
 static int read_back(struct sriov *s, const char *netdev, unsigned int vf,
 		     const struct sriov_conf *want)
 {
-	struct sriov_conf rest = *want, have;
+	struct sriov_conf rest = *want, have = { 0 };
 	unsigned int bits;
 	char a[SRIOV_NAME_LEN], b[SRIOV_NAME_LEN];
 	int res;
@@ -271,7 +271,7 @@ static int set_items(struct sriov *s, const char *netdev, unsigned int vf,
 		SRIOV_CONF_QUERY_RSS,
 	};
 	char text[SRIOV_TEXT_LEN];
-	struct sriov_conf item;
+	struct sriov_conf item = { 0 };
 	int res;
 
 	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
@@ -295,7 +295,7 @@ static int complete(struct sriov *s, const char *netdev, unsigned int vf, struct
 {
 	const unsigned int vlan = SRIOV_CONF_VLAN | SRIOV_CONF_QOS | SRIOV_CONF_PROTO;
 	const unsigned int rate = SRIOV_CONF_MIN_RATE | SRIOV_CONF_MAX_RATE;
-	struct sriov_conf have;
+	struct sriov_conf have = { 0 };
 	int res;
 
 	res = sriov_conf_read(s, netdev, vf, &have);
@@ -365,8 +365,8 @@ static int set_msix(struct sriov *s, const struct sriov_func *f, struct sriov_re
 int sriov_configure(struct sriov *s, const char *vf, const struct sriov_conf *conf)
 {
 	char netdev[IFNAMSIZ];
-	struct sriov_func f;
-	struct sriov_rec rec;
+	struct sriov_func f = { 0 };
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = sriov_func_read(s, vf, 0, &f);

@@ -243,9 +243,9 @@ void sriov_func_overrides(struct sriov *s, struct sriov_func *f, unsigned int nr
 
 bool sriov_is_stuck(struct sriov *s, const char *pf)
 {
-	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN];
+	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN] = { "" };
 	const char *paths[1] = { path };
-	int res[1];
+	int res[1] = { 0 };
 
 	/* The file that waits for whoever is changing the number of VFs. */
 	sriov_dev_path(s, path, pf, "sriov_numvfs");

@@ -139,7 +139,7 @@ static void note_writer(struct sriov_rec *rec, pid_t pid, const char *path, cons
 
 int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, const char *text)
 {
-	struct answer answer;
+	struct answer answer = { 0 };
 	struct pipes p;
 	pid_t pid;
 	int res;
@@ -204,11 +204,12 @@ static _Noreturn void child_read(struct pipes *p, const char *const *paths, unsi
 static unsigned int read_some(const char *const *paths, unsigned int nr, uint64_t timeout_ms,
 			      char (*buf)[SRIOV_NAME_LEN], int *res)
 {
-	struct answer answer;
+	struct answer answer = { 0 };
 	struct pipes p;
 	unsigned int i;
 	pid_t pid;
 
+	buf[0][0] = '\0';
 	res[0] = pipes_open(&p);
 	if (res[0] < 0)
 		return 1;
@@ -242,6 +243,7 @@ void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr
 	uint64_t timeout_ms = s->timeout_ms ? min_u64(s->timeout_ms, READ_MS) : READ_MS;
 	unsigned int done = 0;
 
+	memset(res, 0, nr * sizeof(*res));
 	while (done < nr) {
 		done += read_some(paths + done, nr - done, timeout_ms, buf + done, res + done);
 		if (res[done - 1] == -ETIMEDOUT)

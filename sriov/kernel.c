@@ -19,8 +19,6 @@
 
 #define MODULE_MS 30000
 
-extern char **environ;
-
 /* In a child. No O_CREAT: a device that vanished must not become a file. */
 static int kernel_write(struct sriov *s, const char *path, const char *text)
 {

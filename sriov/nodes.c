@@ -47,7 +47,7 @@ static int change(struct sriov *s, const char *node, uid_t uid, gid_t gid, unsig
 int sriov_nodes_give(struct sriov *s, struct sriov_rec *rec, uid_t uid, gid_t gid)
 {
 	char node[SRIOV_NODES_MAX][SRIOV_TEXT_LEN];
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	struct stat st;
 	int res;
 

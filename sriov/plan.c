@@ -114,7 +114,7 @@ static void walk_conf(struct walk *w, const struct sriov_func *f, const struct w
 static void walk_vf(struct walk *w, const struct sriov_plan_pf *pf, const char *addr)
 {
 	char change[2 * SRIOV_TEXT_LEN + 32];
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	struct wanted want;
 	int res;
 
@@ -222,7 +222,7 @@ static void walk_pf(struct walk *w, const struct sriov_plan *plan, const struct 
 {
 	char where[SRIOV_TEXT_LEN + 16], addr[SRIOV_ADDR_LEN];
 	char(*vf)[SRIOV_ADDR_LEN];
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	int res, nr;
 
 	res = sriov_resolve(w->s, pf->pf, addr);

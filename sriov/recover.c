@@ -49,7 +49,7 @@ static bool is_under_way(const struct sriov_rec *rec)
 
 static int set_right(struct sriov *s, struct sriov_rec *rec)
 {
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	int res = 0;
 
 	if (rec->resize.active)
@@ -69,7 +69,7 @@ static int set_right(struct sriov *s, struct sriov_rec *rec)
 
 static int recover_one(struct sriov *s, const char *addr)
 {
-	struct sriov_rec rec;
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = sriov_rec_load(s, addr, &rec);

@@ -212,7 +212,7 @@ static int lower_link(struct sriov *s, struct sriov_rec *rec)
 static int give_drivers(struct sriov *s, struct sriov_rec *rec)
 {
 	const char *driver = rec->resize.driver;
-	struct sriov_rec vf;
+	struct sriov_rec vf = { 0 };
 	struct vfs v;
 	int res;
 
@@ -287,7 +287,7 @@ static int restore(struct sriov *s, struct sriov_rec *rec)
 /* Claims and users of any VF; the sentence names them. */
 static int check_vfs_free(struct sriov *s, const char *pf)
 {
-	struct sriov_func f;
+	struct sriov_func f = { 0 };
 	struct vfs v;
 	int res;
 
@@ -387,8 +387,8 @@ static void undo(struct sriov *s, struct sriov_rec *rec)
 int sriov_resize(struct sriov *s, const char *pf, const struct sriov_resize *want)
 {
 	const char *driver = want->driver ? want->driver : SRIOV_DRIVER_AUTO;
-	struct sriov_func f;
-	struct sriov_rec rec;
+	struct sriov_func f = { 0 };
+	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = sriov_func_read(s, pf, 0, &f);

@@ -74,7 +74,7 @@ static int hold(struct sriov *s, pid_t pid, const char *path)
 	struct sriov_held *grown;
 
 	/* In steps of 64. */
-	if (s->nr_held % 64 == 0) {
+	if (!s->held || s->nr_held % 64 == 0) {
 		grown = reallocarray(s->held, s->nr_held + 64, sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
