@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import time
 
 import pytest
@@ -52,12 +53,15 @@ class Lab(guest.Qemu):
     """The machine. Started once for many tests; any test may break it, and
     those after it then fail at once instead of waiting."""
 
-    # Boot, all tests of a module, nested emulation.
-    lifetime = 900
+    # All tests of a session; in check-slow, emulation in emulation.
+    lifetime = 1400
 
     def __init__(self, workdir, initrd, build, iommu=True, devices=()):
-        super().__init__("lab", workdir, initrd, "lab", memory=1536, smp=2,
-                         arguments="intel_iommu=on" if iommu else "intel_iommu=off")
+        # A tick that comes by itself: on a busy host, an emulated one-shot timer
+        # was seen to be lost, and a processor to sleep for ever.
+        super().__init__("lab", workdir, initrd, "lab", memory=1536,
+                         arguments="nohz=off highres=off "
+                         + ("intel_iommu=on" if iommu else "intel_iommu=off"))
         self.share = workdir / "share"
         self.share.mkdir()
         self.broken = None
@@ -146,13 +150,16 @@ class Lab(guest.Qemu):
 
     def clear(self, pf):
         """Leave a PF without VFs, whatever a test that failed has left."""
-        device = f"/sys/bus/pci/devices/{pf}"
-        for address in self.run(f"cd {device}; for v in virtfn*; do [ ! -e $v ] || "
-                                "basename $(readlink $v); done").out.split():
-            self.vf("release", address, "--force", check=False)
-            self.vf("unbind", address, check=False)
-        self.run(f"timeout 30 sh -c 'echo 0 >{device}/sriov_numvfs'; "
-                 f"echo 1 >{device}/sriov_drivers_autoprobe; rm -rf /run/ringbolt-vf")
+        program = self.vf_command()
+        self.run(f"""cd /sys/bus/pci/devices/{pf}
+            for v in virtfn*; do
+                [ -e $v ] || continue
+                v=$(basename $(readlink $v))
+                {program} release $v --force; {program} unbind $v
+            done 2>/dev/null
+            timeout 30 sh -c 'echo 0 >sriov_numvfs'
+            echo 1 >sriov_drivers_autoprobe
+            rm -rf /run/ringbolt-vf""")
 
     def netdev(self, address):
         return self.run(f"ls /sys/bus/pci/devices/{address}/net").out.strip()
@@ -232,6 +239,16 @@ def build_initrd(workdir):
              "tests/lab.sh": guest.HERE / "guest/lab.sh"}
     return initramfs.build(workdir / "lab.cpio", folders,
                            MODULES + (OWN_MODULES if own else ()), (), files)
+
+
+def second_guest(machine):
+    """What a guest inside the machine needs, where the machine sees it: kernel
+    and initramfs, as QEMU's options."""
+    files = {"init": guest.HERE / "guest/init", "tests/lib.sh": guest.HERE / "guest/lib.sh",
+             "tests/second.sh": guest.HERE / "guest/second.sh"}
+    initramfs.build(machine.share / "second.cpio", [guest.kernel_modules()], ("igbvf",), (), files)
+    shutil.copyfile(machine.kernel, machine.share / "vmlinux")
+    return "-kernel /tmp/share/vmlinux -initrd /tmp/share/second.cpio"
 
 
 def build_folder():

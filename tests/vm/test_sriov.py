@@ -5,11 +5,13 @@ One machine for all (see lab.py); each test leaves it as it found it.
 
 SPDX-License-Identifier: BSD-3-Clause
 """
+import json
 import re
 
 import pytest
 
-from lab import CROWD, NIC, NIC_VFS, NVME, NVME_VFS
+import guest
+from lab import CROWD, NIC, NIC_VFS, NVME, NVME_VFS, second_guest
 
 HOLD = "/tmp/build/tests/iommu/vfio_hold"
 MACS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
@@ -18,8 +20,7 @@ MACS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
 @pytest.fixture
 def nic(lab):
     """The network card, up, without VFs before and after."""
-    lab.vf("recover")
-    lab.run(f"ip link set {lab.netdev(NIC)} up")
+    lab.run(f"ip link set $(ls /sys/bus/pci/devices/{NIC}/net) up")
     yield NIC
     lab.clear(NIC)
 
@@ -33,7 +34,6 @@ def vfs(lab, nic):
 
 @pytest.fixture
 def nvme(lab):
-    lab.vf("recover")
     yield NVME
     lab.clear(NVME)
 
@@ -335,6 +335,25 @@ def test_a_qemu_starts_with_the_printed_arguments(lab, vfs, interface):
     lab.vf("release", vfs[0], "--owner", "vm1")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("interface", ["group", "cdev"])
+def test_a_guest_uses_the_vf_it_was_handed(lab, vfs, interface):
+    """Emulation in emulation: its kernel drives the VF, by DMA and interrupts."""
+    lab.need(interface)
+    lab.vf("claim", vfs[0], "--owner", "vm1", f"mac={MACS[0]}")
+    arguments = lab.vf("attach", vfs[0], "--owner", "vm1", "--backend", interface).out.strip()
+    lab.run(f"ip address add 192.0.2.1/24 dev {lab.netdev(NIC)}")
+    options = f"{guest.KERNEL_OPTIONS} test=second address=192.0.2.2/24 ping=192.0.2.1"
+    result = lab.run(
+        f"timeout 600 qemu-system-x86_64 -machine q35 -accel tcg -cpu max -m 192 -nodefaults "
+        f"-display none -no-reboot -serial stdio {second_guest(lab)} -append '{options}' "
+        f"{arguments} </dev/null", check=False, timeout=700)
+    assert f"@@MAC {MACS[0]}" in result.out and "@@PINGED" in result.out, result
+    assert int(re.search(r"@@INTERRUPTS (\d+)", result.out).group(1)) > 0, result
+    lab.run(f"ip address del 192.0.2.1/24 dev {lab.netdev(NIC)}")
+    lab.vf("release", vfs[0], "--owner", "vm1")
+
+
 def test_a_program_gets_the_arguments_and_the_claim(lab, vfs):
     """attach -- PROGRAM: the claim ends with the program."""
     lab.vf("claim", vfs[0], "--owner", "vm1")
@@ -351,7 +370,7 @@ def test_dpdk_passes_packets_through_claimed_vfs(lab, vfs):
         lab.vf("claim", vf, "--owner", "dpdk", f"mac={mac}")
         words.append(lab.vf("attach", vf, "--owner", "dpdk", "--format", "dpdk").out.strip())
     result = lab.run(
-        "timeout -s INT 12 dpdk-testpmd --lcores '0@0,1@1' --no-huge -m 64 --file-prefix=lab "
+        "timeout -s INT 12 dpdk-testpmd --lcores '0@0,1@0' --no-huge -m 64 --file-prefix=lab "
         + " ".join(words) + " -- --forward-mode=mac --tx-first --total-num-mbufs=2048 "
         f"--eth-peer=0,{MACS[1]} --eth-peer=1,{MACS[0]} --stats-period 4 </dev/null",
         check=False, timeout=120)
@@ -426,3 +445,32 @@ def test_a_file_is_made_true_and_stays_so(lab, nic):
     assert refused.status == 1 and "vm1" in refused.err
     lab.vf("claim", NIC_VFS[1], "--owner", "vm1")
     lab.vf("release", NIC_VFS[1], "--owner", "vm1")
+
+
+# ---- Watch ----
+
+def test_what_happens_is_told_while_it_happens(lab, nic):
+    """A life of a VF, as events."""
+    # A link that has not come up yet does not go down either.
+    lab.run(f"for i in $(seq 300); do grep -q 1 /sys/class/net/{lab.netdev(nic)}/carrier && exit 0; "
+            "sleep 0.1; done; exit 1")
+    number = lab.begin(f"exec {lab.vf_command('watch', '--json')}")
+    lab.run(f"for i in $(seq 300); do grep -q watching /tmp/share/{number}.err && exit 0; "
+            "sleep 0.1; done; exit 1")
+    lab.vf("create", nic, 1, "--driver", "none")
+    lab.vf("claim", NIC_VFS[0], "--owner", "vm1")
+    lab.run(f"ip link set {lab.netdev(nic)} down")
+    lab.vf("release", NIC_VFS[0], "--owner", "vm1")
+    lab.vf("destroy", nic)
+    last = f'"vanished","address":"{NIC_VFS[0]}"'
+    lab.run(f"for i in $(seq 300); do grep -q '{last}' /tmp/share/{number}.out && break; "
+            "sleep 0.1; done; pkill -x ringbolt-vf")
+    result = lab.finish(number)
+    events = [json.loads(line) for line in result.out.splitlines()]
+    told = [(e["event"], e.get("detail")) for e in events if e.get("address") == NIC_VFS[0]]
+    # Not in this order to the millisecond: they come from different places.
+    assert set(told) >= {("appeared", None), ("driver", "vfio-pci"), ("claimed", "vm1"),
+                         ("released", "vm1"), ("vanished", None)}, result
+    assert any(word == "reset" for word, _ in told), result
+    assert any(e["event"] == "link" and e["detail"] == "down" and e["address"] == nic
+               for e in events), result
