@@ -246,7 +246,7 @@ static int create_dev(struct vnet *vn, const struct vnet_conf *conf, char *err)
 		.socket = conf->socket,
 		.mode = conf->mode,
 		.fd = conf->fd,
-		.queues = 2 * vn->pairs + !!(vn->offer & VNET_BIT(VIRTIO_NET_F_CTRL_VQ)),
+		.queues = vn->nr_rings,
 		.queue_size_max = conf->queue_size_max,
 		.config_len = sizeof(struct virtio_net_config),
 		.feature_mask = conf->feature_mask,
@@ -302,6 +302,7 @@ static struct vnet *vnet_alloc(const struct vnet_conf *conf)
 	memcpy(vn->told.mac, conf->mac, sizeof(vn->told.mac));
 	vn->pairs = conf->pairs;
 	vn->offer = vnet_offer(conf);
+	vn->nr_rings = 2 * vn->pairs + !!(vn->offer & VNET_BIT(VIRTIO_NET_F_CTRL_VQ));
 	vn->mtu = conf->mtu;
 	vn->hdr_len = vnet_features_hdr_len(0);
 	vn->link_up = true;
@@ -411,4 +412,18 @@ int vnet_set_link(struct vnet *vn, bool up)
 		vswitch_mac_flush(vn->sw, vn->port);
 	vu_dev_config_changed(vn->dev);
 	return 0;
+}
+
+int vnet_move(struct vnet *vn, int pair, unsigned int loop_index)
+{
+	unsigned int first = pair < 0 ? 0 : 2 * (unsigned int)pair;
+	unsigned int end = pair < 0 ? vn->nr_rings : first + 2;
+	int ret = 0;
+
+	if ((pair >= 0 && (unsigned int)pair >= vn->pairs) ||
+	    loop_index >= vswitch_nr_lanes(vn->sw))
+		return -EINVAL;
+	for (unsigned int i = first; i < end && !ret; i++)
+		ret = vu_dev_place_ring(vn->dev, i, vswitch_lane(vn->sw, loop_index)->loop);
+	return ret;
 }

@@ -55,7 +55,9 @@ const char *vnet_name(const struct vnet *vn);
 /* Tell the driver that the link is up or down, if the front-end lets us (STATUS),
  * and give it no frames while it is down. */
 int vnet_set_link(struct vnet *vn, bool up);
-/* Move the rings of queue pair (or all, -1) to another loop, without loss. */
+/* Have the rings of a queue pair, or all with the control ring (-1), served by
+ * this loop, now and when they start again: vu_dev_place_ring(). Nothing is lost.
+ * -EINVAL: no such pair or loop. */
 int vnet_move(struct vnet *vn, int pair, unsigned int loop_index);
 /* Device, rings, negotiated features by name, filters, RSS: a new object. */
 json_t *vnet_status(struct vnet *vn);

@@ -147,6 +147,7 @@ int vnet_ctrl_setup(struct vnet_queue *q)
 {
 	struct vnet *vn = q->vn;
 	struct vnet_ctrl *ctrl = calloc(1, sizeof(*ctrl));
+	bool was_lost = !vn->ctrl_seen;
 
 	if (!ctrl)
 		return -ENOMEM;
@@ -156,13 +157,12 @@ int vnet_ctrl_setup(struct vnet_queue *q)
 	ctrl->answer.run = answer;
 	q->vq->poll = vnet_ctrl_poll;
 	vn->ctrl = ctrl;
+	vn->ctrl_seen = true;
+	/* Else it goes on after a pause, or on another loop. */
 	if (is_at_start(q->vq))
 		vnet_driver_replaced(vn);
-	else if (!vn->ctrl_seen)
+	else if (was_lost)
 		vnet_driver_resumed(vn);
-	else
-		vnet_live_refresh(vn);
-	vn->ctrl_seen = true;
 	return 0;
 }
 
@@ -174,7 +174,6 @@ void vnet_ctrl_release(struct vnet_queue *q)
 	vn->ctrl_counts.errors += vn->ctrl->errors;
 	free(vn->ctrl);
 	vn->ctrl = NULL;
-	vnet_live_refresh(vn);
 }
 
 struct vnet_ctrl_counts vnet_ctrl_counts(const struct vnet *vn)

@@ -127,6 +127,7 @@ struct vnet {
 	uint64_t features; /* negotiated, less bits whose requirements are missing */
 	struct vnet_queue *queue; /* 2 * pairs + 1 */
 	unsigned int pairs;
+	unsigned int nr_rings; /* with the control ring, if it is offered */
 	uint64_t offer; /* feature bits of the device and its rings */
 	struct vnet_told told;
 	uint16_t mtu; /* frames from the driver may be so long; 0: any. Atomic */

@@ -129,7 +129,7 @@ static unsigned int active_pairs(const struct vnet *vn, const struct vnet_driver
 	/* VIRTIO 1.3, "Automatic receive steering in multiqueue mode": one queue until
 	 * the driver says more. A front-end that serves the control queue itself says
 	 * it by enabling rings. */
-	if (vn->ctrl)
+	if (vn->ctrl_seen)
 		max = vn->features & multiqueue ? driver->pairs : 1;
 	while (n < max && vu_dev_ring_is_active(vn->dev, 2 * n))
 		n++;

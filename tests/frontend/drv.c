@@ -298,6 +298,14 @@ int drv_reap(struct drv_ring *r, void **cookie, uint32_t *len)
 	return 1;
 }
 
+bool drv_has_used(struct drv_ring *r)
+{
+	uint32_t len;
+	uint16_t id;
+
+	return r->in_batch || r->ops->peek(r, &id, &len);
+}
+
 int drv_wait(struct drv_ring *r, void **cookie, uint32_t *len)
 {
 	struct timespec start, now;

@@ -151,6 +151,8 @@ int drv_kick(struct drv_ring *r);
  * what the device says it wrote, UINT32_MAX if IN_ORDER left it out.
  */
 int drv_reap(struct drv_ring *r, void **cookie, uint32_t *len);
+/* Would drv_reap() find one, or a broken rule? */
+bool drv_has_used(struct drv_ring *r);
 /* Reap, waiting up to the front-end's timeout: 1, -ETIMEDOUT, -EPROTO. */
 int drv_wait(struct drv_ring *r, void **cookie, uint32_t *len);
 /* Ask the device to notify, or not to (the default). */

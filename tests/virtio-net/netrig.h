@@ -68,7 +68,8 @@ void rig_frame(uint8_t *p, const uint8_t *dst, const uint8_t *src, uint32_t len,
 /* Send one from port i's driver; it has left when this returns. */
 void rig_send(struct rig *r, unsigned int i, const uint8_t *dst, const uint8_t *src, uint32_t len,
 	      uint32_t seed);
-/* It arrives at port i on that pair, byte by byte; it does not arrive at all. */
+/* It arrives at port i on that pair, or any, byte by byte; it does not at all. */
+#define RIG_ANY_PAIR UINT32_MAX
 void rig_expect(struct rig *r, unsigned int i, unsigned int pair, const uint8_t *dst,
 		const uint8_t *src, uint32_t len, uint32_t seed);
 void rig_expect_nothing(struct rig *r, unsigned int i);

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -644,6 +645,42 @@ static void devices_may_go_while_frames_come(void **state)
 	rig_talk(r, 2, 0);
 }
 
+static void rings_move_between_loops_and_nothing_is_lost(void **state)
+{
+	struct rig *r = *state;
+	const uint8_t off = 0;
+	char *rings;
+
+	conf(r, 0)->pairs = 2;
+	r->port[0].drv_conf.pairs = 2;
+	rig_pair(r);
+	configure(r);
+	for (unsigned int i = 0; i < 6; i++) {
+		/* Sent before the move, taken after it. */
+		uint8_t frame[60];
+
+		rig_frame(frame, RIG_MAC(1), RIG_MAC(0), sizeof(frame), i);
+		assert_int_equal(net_send(drv(r, 0), 0, NULL, frame, sizeof(frame)), 0);
+		assert_int_equal(vnet_move(r->port[0].vn, i % 3 ? -1 : 0, i % 2), 0);
+		rig_expect(r, 1, 0, RIG_MAC(1), RIG_MAC(0), sizeof(frame), i);
+		rig_settle(r);
+		assert_true(is_configured(r));
+		rig_assert_status(r, 0, "active-pairs", "1");
+		rig_talk(r, 1, 0);
+		assert_int_equal(net_ctrl(drv(r, 0), VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC,
+					  &off, 1),
+				 VIRTIO_NET_OK);
+	}
+	assert_int_equal(vnet_move(r->port[0].vn, -1, 1), 0);
+	rig_settle(r);
+	rings = rig_status(r, 0, "rings");
+	assert_null(strstr(rings, "\"loop\": 0"));
+	free(rings);
+	assert_int_equal(vnet_move(r->port[0].vn, 2, 0), -EINVAL);
+	assert_int_equal(vnet_move(r->port[0].vn, 0, RIG_LOOPS), -EINVAL);
+	assert_int_equal(vnet_move(r->port[0].vn, INT_MAX, 0), -EINVAL);
+}
+
 static void wrong_set_ups_are_refused_and_leave_nothing(void **state)
 {
 	struct rig *r = *state;
@@ -715,6 +752,7 @@ int main(void)
 		TEST(addresses_learned_from_a_driver_go_with_it),
 		TEST(a_port_without_a_driver_drops_and_counts),
 		TEST(devices_may_go_while_frames_come),
+		TEST(rings_move_between_loops_and_nothing_is_lost),
 		TEST(wrong_set_ups_are_refused_and_leave_nothing),
 	};
 
