@@ -209,6 +209,7 @@ static void add(void *opaque, struct rpc_call *call, json_t *params)
 	struct net_port_opts opts;
 	struct vnet_conf conf;
 	char err[RPC_MSG_LEN];
+	int res;
 
 	net_port_opts_init(&opts);
 	if (json_object_get(params, "fd")) {
@@ -222,7 +223,8 @@ static void add(void *opaque, struct rpc_call *call, json_t *params)
 		rpc_fail(call, RPC_INVALID_PARAMS, "%s", err);
 		return;
 	}
-	added(call, net_app_add_port(net_app(opaque), &conf, opts.sw.acl, &port, err), port, err);
+	res = net_app_add_port(net_app(opaque), &conf, opts.sw.acl, &port, err);
+	added(call, res, port, err);
 }
 
 static void add_uplink(void *opaque, struct rpc_call *call, json_t *params)
@@ -232,15 +234,17 @@ static void add_uplink(void *opaque, struct rpc_call *call, json_t *params)
 	struct uplink_conf conf;
 	char err[RPC_MSG_LEN];
 	char *devices;
+	int res;
 
 	net_uplink_opts_init(&opts);
 	if (!app_params(call, "add-uplink", params, net_uplink_keys, &opts))
 		return;
-	if (net_uplink_opts_conf("add-uplink", &opts, &conf, &devices, err) < 0)
+	if (net_uplink_opts_conf("add-uplink", &opts, &conf, &devices, err) < 0) {
 		rpc_fail(call, RPC_INVALID_PARAMS, "%s", err);
-	else
-		added(call, net_app_add_uplink(net_app(opaque), &conf, opts.sw.acl, &port, err),
-		      port, err);
+	} else {
+		res = net_app_add_uplink(net_app(opaque), &conf, opts.sw.acl, &port, err);
+		added(call, res, port, err);
+	}
 	free(devices);
 }
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Room for any message of this module. */
-#define OPTS_ERR_LEN 512
+#define OPTS_ERR_LEN 1024
 
 enum opt_type {
 	OPT_STRING, /* const char **, points into the caller's text */

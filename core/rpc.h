@@ -22,7 +22,7 @@ enum rpc_error {
 	RPC_FAILED = -32000,
 };
 
-#define RPC_MSG_LEN 512
+#define RPC_MSG_LEN 1024
 
 /* What one client, and all of them, may take of us. */
 #define RPC_CLIENTS_MAX 32

@@ -19,7 +19,7 @@ CACHES = "none, writeback, writethrough, directsync, unsafe, auto"
 class Answers(AppTest):
     def test_capabilities_are_json_and_other_options_are_ignored(self):
         for args in [], ["--nonsense", "--fd=x"], ["--socket-path=/nowhere/x"]:
-            done = self.run_blk("--print-capabilities", *args)
+            done = self.run_program("--print-capabilities", *args)
             self.assertEqual(done.returncode, 0)
             self.assertEqual(
                 json.loads(done.stdout), {"type": "block", "features": ["read-only", "blk-file"]}
@@ -28,15 +28,15 @@ class Answers(AppTest):
 
     def test_options_may_be_abbreviated(self):
         for option in "--print", "--ver", "--he":
-            self.assertEqual(self.run_blk(option).returncode, 0)
+            self.assertEqual(self.run_program(option).returncode, 0)
 
     def test_version(self):
-        done = self.run_blk("--version")
+        done = self.run_program("--version")
         self.assertRegex(done.stdout, r"^ringbolt-blk \d+\.\d+\.\d+\n$")
         self.assertEqual(done.returncode, 0)
 
     def test_help_names_every_option_and_key(self):
-        done = self.run_blk("--help")
+        done = self.run_program("--help")
         self.assertEqual(done.returncode, 0)
         for word in DEVICE_KEYS.split(", "):
             self.assertIn(f"\n    {word} ", done.stdout)
@@ -210,7 +210,7 @@ class WrongValues(AppTest):
     def test_two_devices_of_one_descriptor(self):
         with socket.socket(socket.AF_UNIX) as sock:
             device = f"fd={sock.fileno()},store=null:1M"
-            done = self.run_blk(
+            done = self.run_program(
                 "--device", device, "--device", device, pass_fds=[sock.fileno()]
             )
         self.assertEqual(done.returncode, 2)

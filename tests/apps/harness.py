@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Running the real programs: start, wait until they serve, talk, stop.
 
-The environment names the programs: RINGBOLT_BLK and RINGBOLTCTL. No VM, no
+The environment names the programs: RINGBOLT_BLK, RINGBOLT_NET, RINGBOLTCTL. No VM, no
 root, no network; every file is in a directory that goes away with the test.
 """
 
@@ -18,6 +18,7 @@ import threading
 import unittest
 
 BLK = os.environ.get("RINGBOLT_BLK", "ringbolt-blk")
+NET = os.environ.get("RINGBOLT_NET", "ringbolt-net")
 CTL = os.environ.get("RINGBOLTCTL", "ringboltctl")
 
 # How long something may take that has no reason to fail: only a hang is longer.
@@ -27,12 +28,17 @@ VHOST_USER_GET_FEATURES = 1
 VHOST_USER_VERSION = 1
 
 
-class Blk:
-    """A running ringbolt-blk."""
+# What each program says when it serves.
+READY = {BLK: "device(s) on", NET: "port(s) and"}
 
-    def __init__(self, *args, **kwargs):
+
+class Program:
+    """A running back-end program."""
+
+    def __init__(self, program, *args, **kwargs):
+        self.ready_text = READY[program]
         self.process = subprocess.Popen(
-            [BLK, *map(str, args)],
+            [program, *map(str, args)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -48,7 +54,7 @@ class Blk:
     def _read_log(self):
         for line in self.process.stderr:
             self.lines.append(line.rstrip("\n"))
-            if "device(s) on" in line:
+            if self.ready_text in line:
                 self.ready.set()
         self.ready.set()
 
@@ -88,6 +94,8 @@ class Blk:
 class AppTest(unittest.TestCase):
     """A test with a directory of its own; programs it starts are ended."""
 
+    program = BLK
+
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="rb-"))
         self.addCleanup(shutil.rmtree, self.dir)
@@ -101,22 +109,22 @@ class AppTest(unittest.TestCase):
         return path
 
     def launch(self, *args, **kwargs):
-        blk = Blk(*args, **kwargs)
-        self.addCleanup(self.finish, blk)
-        return blk
+        running = Program(self.program, *args, **kwargs)
+        self.addCleanup(self.finish, running)
+        return running
 
     def start(self, *args, **kwargs):
         return self.launch(*args, **kwargs).wait_ready()
 
-    def finish(self, blk):
+    def finish(self, running):
         """Every test ends with a clean end; a sanitizer speaks up here."""
-        status = blk.stop()
-        self.assertEqual(status, 0, blk.log())
+        status = running.stop()
+        self.assertEqual(status, 0, running.log())
 
-    def run_blk(self, *args, **kwargs):
+    def run_program(self, *args, **kwargs):
         """Run to the end: what is wrong with args must end it."""
         return subprocess.run(
-            [BLK, *map(str, args)],
+            [self.program, *map(str, args)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -145,15 +153,16 @@ class AppTest(unittest.TestCase):
 
     def assert_refused(self, args, message):
         """A usage error: status 2, this one line, nothing else."""
-        done = self.run_blk(*args)
-        self.assertEqual(done.stderr, f"ringbolt-blk: {message}\n")
+        done = self.run_program(*args)
+        name = pathlib.Path(self.program).name
+        self.assertEqual(done.stderr, f"{name}: {message}\n")
         self.assertEqual(done.stdout, "")
         self.assertEqual(done.returncode, 2)
 
     def assert_fails(self, args, *parts, **kwargs):
         """A failure: status 1, one error line that contains all parts."""
         before = sorted(p.name for p in self.dir.iterdir())
-        done = self.run_blk(*args, **kwargs)
+        done = self.run_program(*args, **kwargs)
         errors = [line for line in done.stderr.splitlines() if not line.startswith("info: ")]
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertEqual(len(errors), 1, done.stderr)

@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The control socket of ringbolt-net, and ringboltctl with it."""
+
+import json
+import signal
+import subprocess
+import struct
+import unittest
+
+from harness import CTL, NET, PATIENCE, AppTest, Control, get_features, unix_socket
+
+INVALID_PARAMS = -32602
+FAILED = -32000
+
+PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+
+
+def blocks(data):
+    """The types of the blocks of a pcapng file, each whole."""
+    types = []
+    while data:
+        kind, length = struct.unpack_from("=II", data)
+        assert length <= len(data) and struct.unpack_from("=I", data, length - 4)[0] == length
+        types.append(kind)
+        data = data[length:]
+    return types
+
+
+class NetControlTest(AppTest):
+    program = NET
+
+    def setUp(self):
+        super().setUp()
+        self.net = self.start(
+            "--control",
+            self.control,
+            "--port",
+            f"name=vm1,socket={self.socket},queues=2,vlan=10",
+            "--port",
+            f"name=vm2,socket={self.dir}/2.sock",
+        )
+
+    def refused(self, method, code, message, **params):
+        with Control(self.control) as ctl:
+            error = ctl.call(method, **params)["error"]
+        self.assertEqual(error, {"code": code, "message": message})
+
+    def port(self, name):
+        (port,) = self.ctl_json("status", name)["ports"]
+        return port
+
+
+class Ports(NetControlTest):
+    def test_status_tells_ports_switch_and_loops(self):
+        with unix_socket(self.socket) as sock:
+            get_features(sock)
+            status = self.ctl_json("status")
+        self.assertEqual(status["program"], "ringbolt-net")
+        self.assertEqual([p["name"] for p in status["ports"]], ["vm1", "vm2"])
+        vm1, vm2 = status["ports"]
+        self.assertEqual((vm1["connection"], vm2["connection"]), ("up", "waiting"))
+        self.assertEqual((vm1["switch"]["vlan-mode"], vm1["switch"]["vlan"]), ("access", 10))
+        self.assertEqual((vm2["switch"]["vlan-mode"], vm2["switch"]["trunk"]), ("trunk", "all"))
+        self.assertIn("no-buffer", vm1["switch"]["counters"]["drops"])
+        self.assertEqual(len(status["loops"]), 1)
+        self.assertEqual(status["switch"]["mac-table"]["size"], 16384)
+
+    def test_ports_is_a_table(self):
+        rows = self.ctl_json("ports")["ports"]
+        self.assertEqual([r["name"] for r in rows], ["vm1", "vm2"])
+        self.assertEqual({r["kind"] for r in rows}, {"vhost-user"})
+        lines = self.ctl("ports").stdout.splitlines()
+        self.assertIn("in-frames", lines[1])
+        self.assertEqual(len(lines), 4)
+
+    def test_ports_come_and_go(self):
+        path = self.dir / "3.sock"
+        self.assertEqual(self.ctl_json("add", f"socket={path},queues=3"), {"name": "port0"})
+        with unix_socket(path) as sock:
+            get_features(sock)
+            self.assertEqual(self.ctl_json("remove", "port0"), {"name": "port0"})
+            self.assertEqual(sock.recv(1), b"")
+        self.assertFalse(path.exists())
+        self.refused("remove", FAILED, "no port 'port0'", name="port0")
+        self.refused("remove", FAILED, "no port 'vm'; did you mean 'vm1'?", name="vm")
+
+    def test_uplinks_come_and_go(self):
+        self.assertEqual(
+            self.ctl_json("add-uplink", "name=up0,dev=net_null0;no-rx=1,vlan=10"), {"name": "up0"}
+        )
+        up0 = self.port("up0")
+        self.assertEqual((up0["type"], up0["driver"]), ("uplink", "net_null"))
+        self.assertEqual(up0["devices"], ["net_null0,no-rx=1"])
+        done = self.ctl("add-uplink", "name=up1,dev=net_null0")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("in use by another uplink", done.stderr)
+        self.assertEqual(
+            self.ctl_json("add-uplink", "name=up1,dev=net_null1;no-rx=1+net_null2;no-rx=1"),
+            {"name": "up1"},
+        )
+        self.assertEqual(len(self.port("up1")["team"]["members"]), 2)
+        for name in "up0", "up1":
+            self.ctl_json("remove", name)
+        self.assertEqual(self.ctl_json("add-uplink", "dev=net_null0"), {"name": "uplink0"})
+
+    def test_wrong_parameters_are_named_as_on_the_command_line(self):
+        self.refused(
+            "add", INVALID_PARAMS, "add: expected socket=PATH, where the front-end connects"
+        )
+        self.refused(
+            "add",
+            INVALID_PARAMS,
+            "add: fd: expected socket=, descriptors are for the command line",
+            fd=3,
+        )
+        self.refused(
+            "add",
+            INVALID_PARAMS,
+            "add: vlan=5000: expected a whole number from 1 to 4094",
+            socket="x",
+            vlan=5000,
+        )
+        self.refused("add", FAILED, "vm1: there is a port of that name", socket="x", name="vm1")
+
+
+class Settings(NetControlTest):
+    def test_set_changes_what_is_named(self):
+        before = self.port("vm1")["switch"]
+        after = self.ctl_json("set", "vm1", "limit-in=10M,isolated=on")["switch"]
+        self.assertEqual(after["limits"]["in-bytes"]["rate"], 10 << 20)
+        for key in "vlan", "vlan-mode", "learning", "flooding", "enabled":
+            self.assertEqual(after[key], before[key])
+        self.assertTrue(after["isolated"])
+        after = self.ctl_json("set", "vm1", "trunk=10:20-29,native=10")["switch"]
+        self.assertEqual((after["vlan-mode"], after["vlan"]), ("trunk", 10))
+        self.assertEqual(after["limits"]["in-bytes"]["rate"], 10 << 20)
+        after = self.ctl_json("set", "vm1", "vlan=7,limit-in=0")["switch"]
+        self.assertEqual((after["vlan-mode"], after["vlan"]), ("access", 7))
+        self.assertEqual(after["limits"], {})
+
+    def test_set_takes_names_and_lists_back(self):
+        after = self.ctl_json(
+            "set", "vm1", "mirror=vm2,allowed-macs=52:54:00:00:00:01+52:54:00:00:00:02"
+        )["switch"]
+        self.assertEqual(after["mirror"], "vm2")
+        self.assertEqual(after["macs"], ["52:54:00:00:00:01", "52:54:00:00:00:02"])
+        after = self.ctl_json("set", "vm1", "mirror=none,allowed-macs=none")["switch"]
+        self.assertNotIn("mirror", after)
+        self.assertEqual(after["macs"], [])
+
+    def test_what_cannot_be_set_changes_nothing(self):
+        before = self.port("vm1")["switch"]
+        for keys, message in [
+            ("vlan=5,native=6", "expected either vlan= or trunk= and native="),
+            ("anti-spoof=on", "anti-spoofing needs the MAC addresses"),
+            ("queues=5", "'queues': unknown key"),
+            ("mirror=vm1", "its own mirror"),
+        ]:
+            done = self.ctl("set", "vm1", keys)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(message, done.stderr)
+        self.assertEqual(self.port("vm1")["switch"], before)
+
+    def test_the_mac_table(self):
+        self.assertEqual(self.ctl_json("macs"), {"macs": []})
+        self.ctl_json("mac-add", "52:54:00:00:00:01", 10, "vm1")
+        (entry,) = self.ctl_json("macs", "vm1")["macs"]
+        self.assertEqual(
+            (entry["mac"], entry["vlan"], entry["port"], entry["static"]),
+            ("52:54:00:00:00:01", 10, "vm1", True),
+        )
+        self.assertEqual(self.ctl_json("macs", "vm2"), {"macs": []})
+        self.ctl_json("mac-flush")
+        self.assertEqual(len(self.ctl_json("macs")["macs"]), 1)
+        for args, message in [
+            (["mac-add", "52:54:00:00:00:02", 11, "vm1"], "a VLAN that vm1 carries"),
+            (["mac-add", "01:00:5e:00:00:01", 10, "vm1"], "expected a unicast address"),
+            (["mac-add", "nonsense", 10, "vm1"], "mac=nonsense: expected an address"),
+            (["mac-del", "52:54:00:00:00:02", 10], "is not in the table of VLAN 10"),
+        ]:
+            done = self.ctl(*args)
+            self.assertEqual(done.returncode, 1, args)
+            self.assertIn(message, done.stderr)
+        self.ctl_json("mac-del", "52:54:00:00:00:01", 10)
+        self.assertEqual(self.ctl_json("macs"), {"macs": []})
+
+    def test_access_rules(self):
+        rules = self.dir / "rules.json"
+        rules.write_text('[{"action": "allow", "dir": "in", "proto": "tcp"}, {"action": "drop"}]')
+        answer = self.ctl_json("acl", "vm1", rules)
+        self.assertEqual([r["action"] for r in answer["in"]], ["allow", "drop"])
+        self.assertEqual([r["action"] for r in answer["out"]], ["drop"])
+        self.assertEqual(self.ctl_json("acl", "vm1")["in"], answer["in"])
+        self.ctl_json("set", "vm1", "isolated=on")
+        self.assertEqual(self.ctl_json("acl", "vm1")["in"], answer["in"])
+        rules.write_text('[{"action": "drop", "proto": "tpc"}]')
+        done = self.ctl("acl", "vm1", rules)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("tpc", done.stderr)
+        self.assertEqual(self.ctl_json("acl", "vm1")["in"], answer["in"])
+        rules.write_text("[]")
+        self.assertEqual(self.ctl_json("acl", "vm1", rules)["in"], [])
+
+    def test_link(self):
+        self.assertEqual(self.ctl_json("link", "vm1", "off"), {"name": "vm1", "up": False})
+        self.ctl_json("add-uplink", "name=up0,dev=net_null0;no-rx=1")
+        done = self.ctl("link", "up0", "on")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is what its device says", done.stderr)
+
+
+class Rates(NetControlTest):
+    def test_top_shows_what_happens_in_an_interval(self):
+        # net_null receives all the time.
+        self.ctl_json("add-uplink", "name=up0,dev=net_null0")
+        rates = self.ctl_json("top", 1, 1)
+        up0 = [p for p in rates["ports"] if p["port"] == "up0"][0]
+        self.assertGreater(up0["in-frames/s"], 0)
+        self.assertEqual(up0["in-burst"], 32)
+        self.assertEqual([q["port"] for q in rates["queues"]], ["up0"])
+        self.assertIn("drops/s", self.ctl("top", 1, 1).stdout)
+        self.ctl_json("remove", "up0")
+
+    def test_wrong_intervals(self):
+        for args, message in [
+            (["0"], "top: SECONDS: '0': expected a whole number from 1 to 86400"),
+            (["1", "x"], "top: COUNT: 'x': expected a whole number of at least 1"),
+        ]:
+            done = self.ctl("top", *args)
+            self.assertEqual(done.stderr, f"ringboltctl: {message}\n")
+            self.assertEqual(done.returncode, 2)
+
+
+class Captures(NetControlTest):
+    def setUp(self):
+        super().setUp()
+        self.ctl_json("add-uplink", "name=up0,dev=net_null0")
+
+    def capture(self, *args):
+        return subprocess.Popen(
+            [CTL, "--control", str(self.control), "capture", *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # What is read here and what communicate() reads must not be in a buffer.
+            bufsize=0,
+        )
+
+    def test_so_many_frames(self):
+        capture = self.capture("up0", "--count=10", "--snaplen=40")
+        data, _ = capture.communicate(timeout=PATIENCE)
+        self.assertEqual(capture.returncode, 0)
+        self.assertTrue(data.startswith(PCAPNG_MAGIC))
+        self.assertEqual(blocks(data)[2:], [6] * 10 + [5])
+
+    def test_a_signal_ends_a_whole_file(self):
+        capture = self.capture("up0", "--filter=ether[0] = 0")
+        start = capture.stdout.read(1000)
+        capture.send_signal(signal.SIGINT)
+        data, _ = capture.communicate(timeout=PATIENCE)
+        self.assertEqual(capture.returncode, 0)
+        self.assertEqual(blocks(start + data)[-1], 5)
+
+    def test_a_reader_that_dies_is_forgotten(self):
+        for _ in range(5):
+            capture = self.capture("up0")
+            capture.stdout.read(1000)
+            capture.kill()
+            capture.communicate(timeout=PATIENCE)
+        # The port is free again as soon as that has been noticed.
+        while True:
+            capture = self.capture("up0", "--count=1")
+            data, errors = capture.communicate(timeout=PATIENCE)
+            if capture.returncode == 0:
+                break
+            self.assertIn(b"somebody else is capturing", errors)
+        self.assertEqual(blocks(data)[-1], 5)
+
+    def test_a_port_may_go_while_it_is_captured(self):
+        capture = self.capture("up0")
+        capture.stdout.read(1000)
+        self.ctl_json("remove", "up0")
+        capture.communicate(timeout=PATIENCE)
+        self.assertEqual(capture.returncode, 0)
+
+    def test_the_program_may_end_while_it_captures(self):
+        capture = self.capture("vm1")
+        self.assertTrue(capture.stdout.read(4) == PCAPNG_MAGIC)
+        self.assertEqual(self.net.stop(), 0)
+        capture.communicate(timeout=PATIENCE)
+
+    def test_what_is_wrong_is_said_before_the_file(self):
+        for args, message in [
+            (["vm3"], "no port 'vm3'; did you mean 'vm1'?"),
+            (["vm1", "--filter=tcp prot 80"], "capture: filter=tcp prot 80: "),
+            (["vm1", "--count=0"], "capture: count=0: expected a whole number of at least 1"),
+        ]:
+            capture = self.capture(*args)
+            data, errors = capture.communicate(timeout=PATIENCE)
+            self.assertEqual((capture.returncode, data), (1, b""))
+            self.assertIn(message, errors.decode())
+        done = self.ctl("ports", "--filter=tcp")
+        self.assertEqual(
+            done.stderr, "ringboltctl: --filter: expected with the command capture only\n"
+        )
+        self.assertEqual(done.returncode, 2)
+
+    def test_the_answer_comes_before_the_file_on_the_same_connection(self):
+        with unix_socket(self.control) as sock:
+            request = {"jsonrpc": "2.0", "id": 7, "method": "capture"}
+            request["params"] = {"name": "up0", "count": 1}
+            sock.sendall(json.dumps(request).encode() + b"\n")
+            data = b""
+            while part := sock.recv(65536):
+                data += part
+        line, _, rest = data.partition(b"\n")
+        answer = json.loads(line)
+        self.assertEqual((answer["id"], answer["result"]["format"]), (7, "pcapng"))
+        self.assertEqual(blocks(rest)[2:], [6, 5])
+
+
+class Conventions(AppTest):
+    program = NET
+
+    def test_one_port_by_path_or_descriptor(self):
+        self.start(f"--socket-path={self.socket}")
+        with unix_socket(self.socket) as sock:
+            features = get_features(sock)
+        # VIRTIO_F_VERSION_1 and VIRTIO_NET_F_MRG_RXBUF.
+        self.assertEqual(features >> 32 & 1, 1)
+        self.assertEqual(features >> 15 & 1, 1)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
