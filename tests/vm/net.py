@@ -144,7 +144,7 @@ class TestpmdNet(RingboltNet):
     def vdevs(self):
         vhost = [f"net_vhost{i},iface={p.socket},queues=1,client={int(not p.listen)},tso=1"
                  for i, p in enumerate(self.ports)]
-        return vhost + [u.split("dev=", 1)[1] for u in self.uplinks]
+        return vhost + [u.split("dev=", 1)[1].split(",")[0].replace(";", ",") for u in self.uplinks]
 
     def start(self):
         self.program = pathlib.Path(testpmd.PROGRAM or "/nonexistent")
@@ -165,3 +165,65 @@ def switch(workdir, ports, uplinks=(), options=()):
     if os.environ.get("RINGBOLT_NET_BACKEND") == "testpmd":
         return TestpmdNet(workdir, ports, uplinks, options)
     return RingboltNet(workdir, ports, uplinks, options)
+
+
+class Namespace:
+    """A network namespace of the host with one interface, which has addresses
+    that follow from its number as in guest/net.sh, and answers netcheck. Needs
+    root. Use with "with"; the interface is given to it with take()."""
+
+    def __init__(self, workdir, number):
+        self.number, self.workdir = number, workdir
+        self.name = f"rbtest{os.getpid()}-{number}"
+        self.netcheck = workdir.parent / "netcheck"
+        self.server = None
+
+    def ip(self, *args):
+        guest.debs.run(["ip", *args])
+
+    def __enter__(self):
+        self.ip("netns", "add", self.name)
+        return self
+
+    def __exit__(self, *_):
+        if self.server:
+            self.server.kill()
+        self.ip("netns", "del", self.name)
+
+    def veth(self, offloads=False):
+        """Make a pair with one end in here; the name of the other one. Without
+        offloads what it sends is complete, as on a wire."""
+        outside = f"rbt{os.getpid() % 100000}v{self.number}"
+        self.ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        self.ip("link", "set", outside, "up")
+        if not offloads:
+            self.run("ethtool", "-K", "eth0", "tx", "off", "tso", "off", "gso", "off")
+        self.set_up()
+        return outside
+
+    def take(self, interface):
+        """Move an interface in here."""
+        self.ip("link", "set", interface, "netns", self.name, "name", "eth0")
+        self.set_up()
+
+    def set_up(self):
+        n = self.number + 1
+        for words in (("link", "set", "lo", "up"),
+                      ("link", "set", "eth0", "address", mac(self.number), "up"),
+                      ("addr", "add", f"10.0.0.{n}/24", "dev", "eth0"),
+                      ("addr", "add", f"fd00::{n}/64", "dev", "eth0", "nodad")):
+            self.ip("-n", self.name, *words)
+        self.server = guest.Process("netcheck", [str(self.netcheck), "serve", "7",
+                                                 f"/run/netns/{self.name}"],
+                                    self.workdir / f"netcheck{self.number}.log")
+
+    def run(self, *argv):
+        return guest.debs.run(["ip", "netns", "exec", self.name, *argv])
+
+    def check(self, kind, number, size):
+        """What netcheck says of a stream or datagrams to that number."""
+        address = f"10.0.0.{number + 1}" if kind.endswith("4") else f"fd00::{number + 1}"
+        done = subprocess.run([self.netcheck, kind[:-1], address, "7", str(size),
+                               f"/run/netns/{self.name}"], text=True, timeout=90,
+                              stdout=subprocess.PIPE)
+        return done.stdout.strip()

@@ -19,14 +19,15 @@ FAR = 16  # numbers of the second guest's interfaces begin here
 class Nic:
     """An interface of a guest: what it may offload, and into what buffers."""
 
-    def __init__(self, workdir, number, kind, mergeable, packed, queues=1):
+    def __init__(self, workdir, number, kind, mergeable, packed, queues=1, mtu=MTU):
         self.number, self.kind, self.mergeable, self.packed = number, kind, mergeable, packed
-        self.port = net.Port(f"p{number}", workdir, number, queues=queues, mtu=MTU)
+        self.port = net.Port(f"p{number}", workdir, number, queues=queues, mtu=mtu)
 
     def arguments(self, machine):
         properties = {**net.OFFLOADS[self.kind],
                       **({} if self.kind == "all" else net.without_uso(machine)),
-                      "mrg_rxbuf": "on" if self.mergeable else "off", "host_mtu": MTU}
+                      "mrg_rxbuf": "on" if self.mergeable else "off",
+                      "host_mtu": self.port.keys.get("mtu", MTU)}
         return net.nic_arguments(machine, self.port, packed=self.packed, **properties)
 
 
