@@ -1,6 +1,6 @@
 /*
  * The methods of ringbolt-net's control socket: status, counters, add, remove,
- * set, link, the MAC table, capture. Keys are those of the command line. Called by
+ * set, move, link, the MAC table, capture. Keys are those of the command line. Called by
  * core/rpc on the control thread; a method never waits.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -27,7 +27,7 @@ static struct net_app *net_app(void *opaque)
 /* Parameters of all methods: each has a table of those it takes. */
 struct params {
 	const char *name, *mac, *filter;
-	uint64_t vlan, snaplen, count;
+	uint64_t vlan, loop, queue, snaplen, count;
 	bool up;
 };
 
@@ -300,6 +300,42 @@ out:
 	json_decref(keys);
 }
 
+static void move(void *opaque, struct rpc_call *call, json_t *params)
+{
+	static const struct opt_desc keys[] = {
+		{ PARAM("name", OPT_STRING, name), .required = true, .help = "the port meant" },
+		{ PARAM("loop", OPT_UINT, loop), .required = true, .max = CPU_LIST_MAX,
+		  .help = "number of the loop" },
+		{ PARAM("queue", OPT_UINT, queue), .max = VIRTIO_NET_PAIRS_MAX },
+		{ NULL },
+	};
+	struct params p = { .queue = UINT64_MAX };
+	struct net_app *app = net_app(opaque);
+	struct net_port *port;
+	int queue, res;
+
+	if (!app_params(call, "move", params, keys, &p))
+		return;
+	port = find_port(app, call, p.name);
+	if (!port)
+		return;
+	if (p.loop >= app->app.nr_loops) {
+		rpc_fail(call, RPC_FAILED, "move: loop=%d: expected 0 to %u", (int)p.loop,
+			 app->app.nr_loops - 1);
+		return;
+	}
+	queue = p.queue == UINT64_MAX ? -1 : (int)p.queue;
+	if (port->vn)
+		res = vnet_move(port->vn, queue, (unsigned int)p.loop);
+	else
+		res = uplink_move(port->up, queue, (unsigned int)p.loop);
+	if (res < 0)
+		rpc_fail(call, RPC_FAILED, "%s: queue %d cannot be moved: %s", p.name, queue,
+			 strerror(-res));
+	else
+		rpc_result(call, json_pack("{s:s, s:i}", "name", p.name, "loop", (int)p.loop));
+}
+
 static void link_state(void *opaque, struct rpc_call *call, json_t *params)
 {
 	static const struct opt_desc keys[] = {
@@ -538,6 +574,7 @@ const struct rpc_method net_rpc_methods[] = {
 	{ "add-uplink", add_uplink },
 	{ "remove", remove_port },
 	{ "set", set },
+	{ "move", move },
 	{ "link", link_state },
 	{ "macs", macs },
 	{ "mac-add", mac_add },

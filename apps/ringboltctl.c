@@ -104,6 +104,8 @@ static const struct command commands[] = {
 	  { "name", "size" } },
 	{ "set", "NAME KEY=VALUE,...", "change what the switch was told about a port", 2, 2,
 	  { "name", "..." } },
+	{ "move", "NAME LOOP [QUEUE]", "serve its queues, or one pair, on another loop", 2, 3,
+	  { "name", "loop", "queue" } },
 	{ "link", "NAME on|off", "tell the guest that the cable is in or out", 2, 2,
 	  { "name", "up" } },
 	{ "macs", "[NAME]", "the MAC table, of all ports or one", 0, 1, { "name" } },

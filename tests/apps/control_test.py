@@ -275,7 +275,7 @@ class Ctl(ControlTest):
             (
                 ["statsu"],
                 "'statsu': expected a command: status, ports, top, add, add-uplink, remove, "
-                "resize, set, link, macs, mac-add, mac-del, mac-flush, acl, capture, "
+                "resize, set, move, link, macs, mac-add, mac-del, mac-flush, acl, capture, "
                 "version; did you mean 'status'?",
             ),
             (["remove"], "remove: expected NAME"),

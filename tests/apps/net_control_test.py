@@ -3,6 +3,7 @@
 """The control socket of ringbolt-net, and ringboltctl with it."""
 
 import json
+import os
 import signal
 import subprocess
 import struct
@@ -208,6 +209,37 @@ class Settings(NetControlTest):
         done = self.ctl("link", "up0", "on")
         self.assertEqual(done.returncode, 1)
         self.assertIn("is what its device says", done.stderr)
+
+
+class Loops(AppTest):
+    program = NET
+
+    def test_queues_move_between_loops(self):
+        cpus = sorted(os.sched_getaffinity(0))
+        if len(cpus) < 2:
+            self.skipTest("one CPU")
+        self.start(
+            f"--cpus={cpus[0]},{cpus[1]}",
+            "--control",
+            self.control,
+            "--port",
+            f"name=vm1,socket={self.socket},queues=2",
+            "--uplink",
+            "name=up0,dev=net_null0;no-rx=1",
+        )
+        for loop in 1, 0, 1:
+            self.assertEqual(self.ctl_json("move", "up0", loop), {"name": "up0", "loop": loop})
+            while self.ctl_json("status", "up0")["ports"][0]["queues"][0]["loop"] != loop:
+                pass
+        self.assertEqual(self.ctl_json("move", "vm1", 1, 1), {"name": "vm1", "loop": 1})
+        for args, message in [
+            (["vm1", 2], "move: loop=2: expected 0 to 1"),
+            (["vm1", 0, 2], "vm1: queue 2 cannot be moved: "),
+            (["up0", 0, 1], "up0: queue 1 cannot be moved: "),
+        ]:
+            done = self.ctl("move", *args)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(message, done.stderr)
 
 
 class Rates(NetControlTest):
