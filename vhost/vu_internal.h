@@ -319,6 +319,8 @@ int vu_set_vring_call(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_err(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_vring_enable(struct vu_dev *dev, struct vu_msg *msg);
 
+/* The device's part of a ring's set-up, for this loop. 0 or -errno. */
+int vu_ring_setup_on(struct vu_ring *vr, struct loop *loop);
 /* It could not be put on any loop: its set-up is undone, but for the device's,
  * and it is failed. */
 void vu_ring_give_up(struct vu_ring *vr, const char *what, int err);

@@ -28,13 +28,8 @@ static int moved_on(struct vu_dev *dev);
 /* Set it up for this loop and post its start. */
 static int put_on(struct vu_ring *vr, struct loop *loop)
 {
-	struct vu_dev *dev = vr->dev;
-	struct virtq *vq = &vr->vq;
-	int ret;
+	int ret = vu_ring_setup_on(vr, loop);
 
-	vq->loop = loop;
-	vq->poll = dev->ops->vq_poll;
-	ret = dev->ops->vq_setup ? dev->ops->vq_setup(dev, vq, vr->index) : 0;
 	if (ret < 0)
 		return ret;
 	vu_op_post(vr, LOOP_RING_START);

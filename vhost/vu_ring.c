@@ -292,6 +292,18 @@ static int start_answered(struct vu_dev *dev)
 	return err;
 }
 
+int vu_ring_setup_on(struct vu_ring *vr, struct loop *loop)
+{
+	struct vu_dev *dev = vr->dev;
+	struct virtq *vq = &vr->vq;
+
+	vq->loop = loop;
+	vq->poll = dev->ops->vq_poll;
+	vq->light = false;
+	vq->out_only = false;
+	return dev->ops->vq_setup ? dev->ops->vq_setup(dev, vq, vr->index) : 0;
+}
+
 static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 {
 	struct vu_dev *dev = vr->dev;
@@ -305,14 +317,12 @@ static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 			    conf->size, conf->base, strerror(-ret));
 		return ret == -ENOMEM ? ring_fail(vr, "no memory", ret) : ret;
 	}
-	vq->loop = loop;
-	vq->poll = dev->ops->vq_poll;
 	vq->name = vr->name;
 	if (conf->iotlb)
 		ret = virtq_tlb_create(vq, conf->iotlb, dev->ev, vu_iotlb_ring_missed,
 				       loop_node(loop));
-	if (!ret && dev->ops->vq_setup)
-		ret = dev->ops->vq_setup(dev, vq, vr->index);
+	if (!ret)
+		ret = vu_ring_setup_on(vr, loop);
 	if (ret < 0) {
 		virtq_fini(vq);
 		return ring_fail(vr, "cannot be set up", ret);

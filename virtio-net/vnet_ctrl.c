@@ -156,6 +156,7 @@ int vnet_ctrl_setup(struct vnet_queue *q)
 	ctrl->work.run = run;
 	ctrl->answer.run = answer;
 	q->vq->poll = vnet_ctrl_poll;
+	q->vq->light = true;
 	vn->ctrl = ctrl;
 	vn->ctrl_seen = true;
 	/* Else it goes on after a pause, or on another loop. */

@@ -23,7 +23,8 @@ static uint64_t wanted_proto(const struct net_conf *c)
 	uint64_t p = 1ull << FE_PROTO_MQ | 1ull << FE_PROTO_REPLY_ACK |
 		     1ull << FE_PROTO_BACKEND_REQ | 1ull << FE_PROTO_CONFIG |
 		     1ull << FE_PROTO_CONFIGURE_MEM_SLOTS | 1ull << FE_PROTO_RESET_DEVICE |
-		     1ull << FE_PROTO_STATUS | 1ull << FE_PROTO_RARP | 1ull << FE_PROTO_MTU;
+		     1ull << FE_PROTO_LOG_SHMFD | 1ull << FE_PROTO_STATUS | 1ull << FE_PROTO_RARP |
+		     1ull << FE_PROTO_MTU;
 
 	return p & ~c->proto_without;
 }
