@@ -275,6 +275,11 @@ static void a_claim_of_a_dead_process_is_stale_and_reaped(void **state)
 		  "77 (x) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 999999 0 0 0\n");
 	assert_int_equal(sriov_func_read(s, addr, 0, &f), 0);
 	assert_int_equal(f.claim, SRIOV_CLAIM_STALE);
+	/* One that nobody has waited for yet holds nothing either. */
+	fake_file(&fake, "/proc/77/stat",
+		  "77 (x) Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 770 0 0 0\n");
+	assert_int_equal(sriov_func_read(s, addr, 0, &f), 0);
+	assert_int_equal(f.claim, SRIOV_CLAIM_STALE);
 	/* Its child still has it open. */
 	fake_process(&fake, 78, "vmm", "vmm", 4, 5, "/dev/vfio/20");
 	assert_int_equal(sriov_reap(s), 0);

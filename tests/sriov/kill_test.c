@@ -32,6 +32,8 @@ struct operation {
 	int (*run)(struct sriov *s);
 	/* After recovery: as before, or as after; which is told. */
 	bool (*is_done)(struct sriov *s);
+	/* Killed late, it is finished; otherwise it is undone until its end. */
+	bool finishes;
 };
 
 static struct fake fake;
@@ -87,7 +89,7 @@ static bool run_and_kill(const struct operation *op, unsigned int at)
 
 static unsigned int try_all(const struct operation *op)
 {
-	unsigned int n, done = 0, undone = 0;
+	unsigned int n, done = 0, undone = 0, finished = 0;
 	struct sriov *s;
 	bool killed;
 	int res;
@@ -104,6 +106,7 @@ static unsigned int try_all(const struct operation *op)
 		nothing_is_under_way(s);
 		if (op->is_done(s)) {
 			done++;
+			finished += killed;
 		} else {
 			undone++;
 			res = op->run(s);
@@ -118,8 +121,8 @@ static unsigned int try_all(const struct operation *op)
 			break;
 	}
 	assert_true(n < CHANGES_MAX);
-	/* Killed early, it is as before; killed late, it is done. */
 	assert_true(done > 0 && undone > 0);
+	assert_int_equal(finished > 0, op->finishes);
 	return n;
 }
 
@@ -163,7 +166,7 @@ static bool has_two(struct sriov *s)
 
 static void creating(void **state)
 {
-	static const struct operation op = { prepare_nothing, create, has_two };
+	static const struct operation op = { prepare_nothing, create, has_two, true };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -182,7 +185,7 @@ static bool has_none(struct sriov *s)
 
 static void destroying(void **state)
 {
-	static const struct operation op = { prepare_vfs, destroy, has_none };
+	static const struct operation op = { prepare_vfs, destroy, has_none, true };
 
 	assert_true(try_all(&op) > 5);
 }
@@ -209,7 +212,7 @@ static bool has_none_of_two_bound(struct sriov *s)
 
 static void destroying_what_is_bound(void **state)
 {
-	static const struct operation op = { prepare_bound, destroy, has_none_of_two_bound };
+	static const struct operation op = { prepare_bound, destroy, has_none_of_two_bound, true };
 
 	assert_true(try_all(&op) > 5);
 }
@@ -232,7 +235,7 @@ static bool has_three(struct sriov *s)
 
 static void replacing(void **state)
 {
-	static const struct operation op = { prepare_vfs, replace, has_three };
+	static const struct operation op = { prepare_vfs, replace, has_three, true };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -260,7 +263,7 @@ static bool is_bound(struct sriov *s)
 
 static void binding(void **state)
 {
-	static const struct operation op = { prepare_vfs, bind_one, is_bound };
+	static const struct operation op = { prepare_vfs, bind_one, is_bound, false };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -277,7 +280,7 @@ static bool is_given_back(struct sriov *s)
 
 static void unbinding(void **state)
 {
-	static const struct operation op = { prepare_bound, unbind_one, is_given_back };
+	static const struct operation op = { prepare_bound, unbind_one, is_given_back, true };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -322,7 +325,7 @@ static bool is_claimed(struct sriov *s)
 
 static void claiming(void **state)
 {
-	static const struct operation op = { prepare_vfs, claim_one, is_claimed };
+	static const struct operation op = { prepare_vfs, claim_one, is_claimed, false };
 
 	assert_true(try_all(&op) > 20);
 }
@@ -349,7 +352,7 @@ static bool is_released(struct sriov *s)
 
 static void releasing(void **state)
 {
-	static const struct operation op = { prepare_claimed, release_one, is_released };
+	static const struct operation op = { prepare_claimed, release_one, is_released, true };
 
 	assert_true(try_all(&op) > 20);
 }

@@ -278,6 +278,7 @@ static void a_write_that_hangs_is_given_up_and_keeps_others_away(void **state)
 	sriov_close(s);
 	s = fake_open(&fake, true);
 	assert_int_equal(resize(FAKE_PF, 4), -EBUSY);
+	says("is still writing '0' to");
 	/* Other functions are not locked out. */
 	assert_int_equal(resize(FAKE_NVME, 1), 1);
 	/* The user goes, the kernel goes on, the next command finishes. */
