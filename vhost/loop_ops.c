@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 
 #include "vhost/loop_internal.h"
+#include "vhost/virtq_burst.h"
 #include "vhost/virtq_tlb.h"
 
 static void answer(struct loop *loop, struct loop_ring_op *op)
@@ -119,6 +120,8 @@ static bool op_begin(struct loop *loop, struct loop_ring_op *op)
 		return true;
 	case LOOP_RING_SYNC:
 		ring_sync(loop, op);
+		if (!op->vq->poll)
+			virtq_burst_ahead(op->vq);
 		break;
 	case LOOP_RING_DROP:
 		virtq_tlb_drop(op->vq, op->drop, op->drop_len);

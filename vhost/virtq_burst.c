@@ -8,6 +8,9 @@
 
 #include "vhost/virtq_burst_internal.h"
 
+/* Chains whose translations are asked for before they are needed. */
+#define AHEAD 64
+
 void virtq_burst_chain_begin(struct virtq *vq, const struct virtq_burst *b, struct virtq_chain *c)
 {
 	virtq_chain_begin(vq, c);
@@ -64,4 +67,22 @@ void virtq_burst_notify(struct virtq *vq, struct virtq_burst *b)
 	b->published = 0;
 	/* Every index was passed if the ring went round. */
 	virtq_notify_of(vq, (uint16_t)min_u64(nr, UINT16_MAX));
+}
+
+/* Chains before one whose addresses are not known yet can be served. */
+void virtq_burst_missed(struct virtq *vq, const struct virtq_burst *b)
+{
+	if (b->nr)
+		vq->tlb->stalled = false;
+}
+
+void virtq_burst_ahead_slow(struct virtq *vq)
+{
+	struct virtq_buf buf[AHEAD];
+	struct virtq_burst b;
+
+	if (vq->tlb->asking || vq->state != VIRTQ_STARTED)
+		return;
+	virtq_burst_begin(vq, &b, buf, AHEAD, true);
+	virtq_burst_look(vq, &b, AHEAD);
 }

@@ -60,6 +60,8 @@ struct virtq_burst {
 };
 
 void virtq_split_look(struct virtq *vq, struct virtq_burst *b, unsigned int want);
+void virtq_burst_missed(struct virtq *vq, const struct virtq_burst *b);
+void virtq_burst_ahead_slow(struct virtq *vq);
 void virtq_packed_look(struct virtq *vq, struct virtq_burst *b, unsigned int want);
 void virtq_split_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr);
 void virtq_packed_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr);
@@ -93,8 +95,21 @@ static inline unsigned int virtq_burst_look(struct virtq *vq, struct virtq_burst
 			virtq_packed_look(vq, b, want);
 		else
 			virtq_split_look(vq, b, want);
+		if (unlikely(vq->tlb))
+			virtq_burst_missed(vq, b);
 	}
 	return b->nr;
+}
+
+/*
+ * Have the translations of the next chains ready before they are needed, in a
+ * ring that nobody polls: see virtq_tlb.h. After a burst; costs one test without
+ * a virtual IOMMU.
+ */
+static inline void virtq_burst_ahead(struct virtq *vq)
+{
+	if (unlikely(vq->tlb))
+		virtq_burst_ahead_slow(vq);
 }
 
 /*

@@ -11,6 +11,7 @@
 
 #include "core/cpu.h"
 #include "core/log.h"
+#include "vhost/virtq_burst.h"
 
 static void retry_run(struct loop_work *w)
 {
@@ -18,10 +19,13 @@ static void retry_run(struct loop_work *w)
 
 	virtq_lock(tlb->vq);
 	tlb->stalled = false;
+	tlb->asking = false;
 	if (tlb->retry_refused && tlb->nr_refused < VIRTQ_TLB_REFUSED_MAX) {
 		tlb->refused[tlb->nr_refused].addr = tlb->miss_addr.v;
 		tlb->refused[tlb->nr_refused++].perm = tlb->miss_perm;
 	}
+	if (!tlb->vq->poll)
+		virtq_burst_ahead(tlb->vq);
 	virtq_unlock(tlb->vq);
 }
 
@@ -104,9 +108,10 @@ bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm)
 
 	if (is_refused(tlb, addr, perm))
 		return false;
-	if (tlb->stalled)
-		return true;
 	tlb->stalled = true;
+	if (tlb->asking)
+		return true;
+	tlb->asking = true;
 	tlb->miss_addr = iova(addr);
 	tlb->miss_perm = perm;
 	counter_add(&tlb->nr_misses, 1);

@@ -10,6 +10,10 @@
  * popped until the control thread has the loop try again. If the front-end has
  * refused, the chain is popped as a malformed one. Other rings go on meanwhile.
  *
+ * A ring that nobody polls, because the device takes buffers from it when it has
+ * something for them, would miss each time it needs one. It looks ahead instead
+ * (virtq_burst_ahead()) and asks before; what lies before a miss can be used.
+ *
  * What is invalidated may still be used by chains the device holds. The ring
  * remembers for each which addresses it uses, so that an invalidation waits
  * for just those.
@@ -41,6 +45,7 @@ struct virtq_tlb {
 	struct virtq_tlb_use building; /* of the chain being popped */
 	struct virtq_tlb_use *use; /* by chain id; conf.size of them */
 	bool stalled; /* nothing is popped */
+	bool asking; /* the control thread was told of a miss, and will have us retry */
 	/* What the front-end has refused of the chain to be popped next: not asked
 	 * again. */
 	unsigned int nr_refused;
@@ -75,7 +80,8 @@ void virtq_tlb_retry(struct virtq *vq, bool refused);
 /* gmem_span() for a ring with a tlb; what it finds belongs to the chain that is
  * being popped. */
 void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm);
-/* addr is not known: stall. False if the front-end has refused it. */
+/* addr is not known: stall, and ask unless something was asked already. False if
+ * the front-end has refused it. */
 bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm);
 /* All addresses of the chain being popped are known or refused. */
 static inline void virtq_tlb_walked(struct virtq *vq)

@@ -384,6 +384,7 @@ static void rx_end(struct rx_burst *rx)
 {
 	publish(rx);
 	virtq_burst_notify(rx->vq, &rx->b);
+	virtq_burst_ahead(rx->vq);
 	counter_add(&rx->q->frames, rx->frames);
 	counter_add(&rx->q->bytes, rx->bytes);
 	counter_add(&rx->q->bursts, rx->frames != 0);

@@ -7,8 +7,10 @@ SPDX-License-Identifier: BSD-3-Clause
 import pytest
 
 import guest
+import net
 
 MIB = 1 << 20
+PLATFORM = {"iommu_platform": "on", "ats": "on"}
 IOMMU = ["-device", "intel-iommu,intremap=on,device-iotlb=on"]
 
 
@@ -20,7 +22,7 @@ class Behind(guest.Qemu):
                          extra=[], **kwargs)
 
     def device(self, disk, port):
-        return {**super().device(disk, port), "iommu_platform": "on", "ats": "on"}
+        return {**super().device(disk, port), **PLATFORM}
 
     def argv(self, disks):
         argv = super().argv(disks)
@@ -47,3 +49,41 @@ def test_a_disk_behind_a_strict_iommu(workdir, initrd, qemu10, packed):
         assert machine.verified(disk) > 0
         machine.tell("end")
         machine.wait_end()
+
+
+def test_a_file_system_behind_a_strict_iommu(workdir, initrd, qemu10):
+    disk = guest.Disk("vda1", workdir, size=512 * MIB, queues=2, iommu="on")
+    machine = Behind("guest", workdir, initrd, "demo", smp=2)
+    machine.arguments += f" disk={disk.name} megabytes=16"
+    with guest.backend(workdir, [disk]) as server, machine.start([disk], server):
+        machine.wait_for("VERIFIED", timeout=120)
+        assert machine.values("VERIFIED")["files"] == machine.values("WRITTEN")["files"]
+        machine.wait_for("CHECKED")
+        machine.tell("bye")
+        machine.wait_end()
+
+
+def test_a_network_behind_a_strict_iommu(workdir, qemu10):
+    """Two interfaces of one guest, split and packed, in namespaces of their own:
+    every byte of TCP and UDP goes through the IOMMU four times."""
+    ports = [net.Port(f"p{n}", workdir, n, iommu="on") for n in (1, 2)]
+    machine = Behind("guest", workdir, net.build_initrd(workdir), "net", memory=512)
+    with net.RingboltNet(workdir, ports) as server:
+        for port in ports:
+            machine.extra += net.nic_arguments(machine, port, packed=port is ports[1],
+                                               **PLATFORM, **{"disable-legacy": "on"})
+        machine.start([], server)
+        with machine:
+            machine.wait_for("READY")
+            for number in (1, 2):
+                machine.order("nic", number, 1500)
+            for kind, size in (("tcp4", 4 * MIB), ("tcp6", MIB), ("udp4", 8000)):
+                machine.order("sweep", kind, size, 1, 2, timeout=120)
+                machine.order("sweep", kind, size, 2, 1, timeout=120)
+            wrong = [line for line in machine.marks("NET") if " result=ok " not in line]
+            assert not wrong, "\n".join(wrong)
+            for port in ports:
+                device = server.port_status(port.name)
+                assert device["iotlb"]["invalidations"] > 100, device["iotlb"]
+            machine.tell("end")
+            machine.wait_end()
