@@ -120,7 +120,7 @@ int iommu_sysfs_check(const char *sysfs, const char *address, char *err)
 
 int iommu_sysfs_cdev(const char *sysfs, const char *address, char *name, size_t len)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], number[PATH_MAX];
 	struct dirent *e;
 	int ret = -ENOENT;
 	DIR *dir;
@@ -132,6 +132,10 @@ int iommu_sysfs_cdev(const char *sysfs, const char *address, char *name, size_t 
 		return -errno;
 	while (ret < 0 && (e = readdir(dir))) {
 		if (strncmp(e->d_name, "vfio", 4) || !isdigit((unsigned char)e->d_name[4]))
+			continue;
+		/* Without VFIO_DEVICE_CDEV there is a folder, but no number. */
+		if (iommu_path(number, "%s/%s/dev", path, e->d_name) < 0 ||
+		    access(number, F_OK) < 0)
 			continue;
 		snprintf(name, len, "%s", e->d_name);
 		ret = 0;

@@ -44,7 +44,7 @@ bool sriov_driver_is_vfio(const char *driver)
 void sriov_vfio_nodes(const struct sriov *s, const char *addr, int group, char *group_node,
 		      char *cdev_node)
 {
-	char path[SRIOV_PATH_LEN], name[SRIOV_NAME_LEN];
+	char path[SRIOV_PATH_LEN], leaf[SRIOV_PATH_LEN], name[SRIOV_NAME_LEN];
 	struct dirent *e;
 	DIR *dir;
 
@@ -60,7 +60,9 @@ void sriov_vfio_nodes(const struct sriov *s, const char *addr, int group, char *
 	sriov_dev_path(s, path, addr, "vfio-dev");
 	dir = opendir(path);
 	while (dir && (e = readdir(dir))) {
-		if (!strncmp(e->d_name, "vfio", 4))
+		sriov_text(leaf, sizeof(leaf), "%s/%s/dev", path, e->d_name);
+		/* Without VFIO_DEVICE_CDEV there is a folder, but no number. */
+		if (!strncmp(e->d_name, "vfio", 4) && access(leaf, F_OK) == 0)
 			sriov_text(cdev_node, SRIOV_TEXT_LEN, "/dev/vfio/devices/%s", e->d_name);
 	}
 	if (dir)

@@ -169,8 +169,9 @@ static void what_the_kernel_lacks_is_said(void **state)
 	assert_says(&r, "version 1 of VFIO");
 	r.dev = NULL;
 	rig_destroy(&r);
+	/* A device of VFIO's, but a kernel that gives it no file. */
 	rig_create(&r, IOMMU_BACKEND_IOMMUFD);
-	sysfskit_remove(&r.f.sysfs, "bus/pci/devices/" FAKE_VF "/vfio-dev/vfio11");
+	sysfskit_remove(&r.f.sysfs, "bus/pci/devices/" FAKE_VF "/vfio-dev/vfio11/dev");
 	assert_int_equal(open_vf(&r, NULL), -ENODEV);
 	assert_says(&r, "no VFIO character device");
 	r.dev = NULL;

@@ -116,8 +116,8 @@ void sysfskit_function(struct sysfskit *k, const char *above, const char *addres
 		sysfskit_link(k, path, target);
 	}
 	if (driver && strstr(driver, "vfio")) {
-		snprintf(path, sizeof(path), "%s/vfio-dev/vfio%d", dir, group);
-		sysfskit_dir(k, path);
+		snprintf(path, sizeof(path), "%s/vfio-dev/vfio%d/dev", dir, group);
+		sysfskit_text(k, path, "242:0\n");
 	}
 	if (group < 0)
 		return;

@@ -167,6 +167,10 @@ class Lab(guest.Qemu):
     def mac_of(self, address):
         return self.run(f"cat /sys/bus/pci/devices/{address}/net/*/address").out.strip()
 
+    @staticmethod
+    def interfaces():
+        return ["group", "cdev"] if own_modules() else ["group"]
+
     def nvme_online(self, number):
         """Give secondary controller 1 or 2 its queues and start it: before that,
         its function answers nothing."""

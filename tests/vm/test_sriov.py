@@ -161,7 +161,7 @@ def test_a_crowded_group_is_explained(lab):
     group = lab.vf("show", CROWD[1], "--json").json["iommu-group"]
     assert {m["address"]: m["state"] for m in group["members"]} == {
         CROWD[0]: "unbound", CROWD[1]: "vfio", CROWD[2]: "blocks"}
-    for interface in ("group", "cdev"):
+    for interface in lab.interfaces():
         refused = lab.vf("probe", CROWD[1], "--backend", interface, check=False)
         assert refused.status == 1
         assert f"{CROWD[2]} is in use by the host's driver e1000" in refused.out
@@ -204,7 +204,7 @@ def test_a_vf_is_claimed_proved_and_released(lab, vfs, interface):
 def test_an_nvme_vf_is_handed_over(lab, nvme):
     lab.vf("create", nvme, 2, "--driver", "none")
     lab.nvme_online(1)
-    for interface in ("group", "cdev"):
+    for interface in lab.interfaces():
         address = lab.vf("claim", NVME_VFS[0], "--owner", "vm1").out.strip()
         report = lab.vf("probe", address, "--backend", interface, "--json").json
         steps = {s["step"]: s for s in report["steps"]}
