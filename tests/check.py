@@ -27,7 +27,7 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build-logs"
 CPUS = os.cpu_count() or 1
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
 # A stage that takes longer than this hangs.
 STAGE_LIMIT = 1500
 FAILED = ("failure", "error")
