@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is not the frame rate of busy ports: what idle ports cost them, how long a
-frame takes at a tenth of the load, and memory."""
+frame takes at a tenth of the load, memory, and TCP between guests."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 import machine
+import net_guests
 import report
 from net_servers import NetVhost, Ovs, RingboltNet
 from rounds import by_tag, judge, pair_ratios, take
@@ -212,5 +213,9 @@ def measure(opts, sampler, usable):
             parts.append(f"## Latency\n\nCould not be measured: {e}\n")
     if wanted("memory"):
         text, data["memory"] = memory(sampler, usable)
+        parts.append(text)
+    if wanted("guests"):
+        say("TCP between guests")
+        text, data["guests"] = net_guests.measure(opts, usable)
         parts.append(text)
     return "\n".join(parts), data

@@ -31,7 +31,7 @@ class NetServer(Server):
     and partial checksums for kernels, if the server has to be asked. huge: folder
     of hugetlbfs for the server's own memory."""
 
-    can_loop_back = True
+    front_end_listens = False
 
     def __init__(self, scratch, cpu, nr_devices=1, queues=1, loopback=False, offloads=False,
                  huge=None, poll="busy"):
@@ -160,7 +160,6 @@ class Ovs(NetServer):
     namespace of its own, because it makes a device for each bridge."""
 
     name = "OVS-DPDK"
-    can_loop_back = False
 
     @classmethod
     def missing(cls):
@@ -180,6 +179,9 @@ class Ovs(NetServer):
         super().__init__(**kw)
         self.folder = os.path.join(self.scratch, "ovs")
         self.sockets = [os.path.join(self.folder, f"p{i}") for i in range(len(self.sockets))]
+        # Where it listens, as the others do. Ports of this kind know of no large
+        # segments; the other kind is the same otherwise.
+        self.front_end_listens = self.offloads
         self.database = None
 
     def _tool(self, name, *args, timeout=60):
@@ -210,7 +212,8 @@ class Ovs(NetServer):
         begin = time.monotonic()
         try:
             self._start_all()
-            self._wait(begin)
+            if not self.front_end_listens:
+                self._wait(begin)
         except (ServerFailed, subprocess.TimeoutExpired) as e:
             self._stop_all()
             raise ServerFailed(f"{self.name} did not start: {e}; {self.tail()}") from None
@@ -244,10 +247,10 @@ class Ovs(NetServer):
         self._vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
         for path in self.sockets:
             name = os.path.basename(path)
-            # Where the server listens, as the others do; the kind that connects
-            # is otherwise the same.
-            self._vsctl("add-port", "br0", name, "--", "set", "Interface", name,
-                        "type=dpdkvhostuser")
+            kind = ["type=dpdkvhostuser"]
+            if self.front_end_listens:
+                kind = ["type=dpdkvhostuserclient", f"options:vhost-server-path={path}"]
+            self._vsctl("add-port", "br0", name, "--", "set", "Interface", name, *kind)
 
     def _stop_all(self):
         for p in (self.process, self.database):

@@ -245,7 +245,7 @@ TITLES = {
     "asan": "the same with ASan and UBSan",
     "tsan": "the same with TSan",
     "fuzz": f"fuzz targets, {FUZZ_SECONDS} s each",
-    "interop": "User-mode Linux, libblkio",
+    "interop": "DPDK, User-mode Linux, libblkio",
     "vm": "guests in QEMU",
 }
 
