@@ -24,8 +24,6 @@ static_assert(EAL_ERR_LEN <= SW_ERR_LEN, "its sentences fit");
 /* What an mbuf holds at least, and how that is rounded up for long frames. */
 #define SEG_ROOM_MIN 2048
 #define SEG_ROOM_ALIGN 64
-/* Two tags more than an MTU counts. */
-#define FRAME_OVERHEAD (ETH_HDR_LEN + 2 * VLAN_TAG_LEN)
 /* Descriptors where the driver has no opinion. */
 #define RING_SIZE 512
 
@@ -151,7 +149,7 @@ static void choose_offloads(struct uplink_dev *dev, const struct rte_eth_dev_inf
  * frames over several. */
 static void choose_room(struct uplink_dev *dev)
 {
-	uint32_t longest = dev->mtu + FRAME_OVERHEAD;
+	uint32_t longest = dev->mtu + UPLINK_FRAME_OVERHEAD;
 	bool spreads = dev->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS &&
 		       dev->rx_offloads & RTE_ETH_RX_OFFLOAD_SCATTER;
 
@@ -287,6 +285,7 @@ static int prepare(struct uplink_dev *dev, const struct uplink_conf *conf, char 
 	if (res < 0)
 		return res;
 	dev->hardware = all_hardware(dev);
+	dev->partial_csums = !dev->hardware;
 	choose_offloads(dev, &info, conf->offloads);
 	choose_room(dev);
 	res = configure(dev, &info, (uint16_t)conf->nr_loops);

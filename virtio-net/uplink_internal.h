@@ -12,11 +12,15 @@
 #include <rte_mbuf.h>
 #include <rte_spinlock.h>
 
+#include "virtio-net/net_spec.h"
 #include "virtio-net/offload.h"
 #include "virtio-net/uplink.h"
 
 /* Segments of received frames that are forwarded together. */
 #define UPLINK_RX_IOV_MAX 256
+
+/* What a frame has beyond the MTU: two tags at most. */
+#define UPLINK_FRAME_OVERHEAD (ETH_HDR_LEN + 2 * VLAN_TAG_LEN)
 
 struct uplink_rxq;
 struct uplink_txq;
@@ -34,6 +38,7 @@ struct uplink_dev {
 	uint16_t nr_rxq, nr_txq;
 	uint16_t mtu;
 	uint64_t rx_offloads, tx_offloads; /* in use */
+	bool partial_csums; /* frames may come without, and nothing says so */
 	bool rx_intr; /* receive interrupts can be had */
 	struct offload_caps caps; /* what the device does for us */
 	uint16_t seg_room; /* bytes of a frame that one mbuf holds */

@@ -26,6 +26,7 @@
 #include "core/atomic.h"
 #include "core/cpu.h"
 #include "virtio-net/eal.h"
+#include "virtio-net/net_bytes.h"
 #include "virtio-net/net_spec.h"
 #include "virtio-net/uplink_internal.h"
 
@@ -69,6 +70,58 @@ static inline bool head_fits(const struct rte_mbuf *m)
 		      (m->nb_segs == 1 || m->data_len >= FRAME_HEAD_MAX));
 }
 
+/* The sum of the pseudo header of TCP or UDP, as a driver leaves it that wants the
+ * checksum completed: not complemented. len: of the transport header and data. */
+static uint16_t pseudo_sum(const struct frame *f, const struct frame_layers *l, uint32_t len)
+{
+	bool v4 = l->ethertype == ETH_TYPE_IPV4;
+	const uint8_t *addrs = f->head + l->l3 + (v4 ? IPV4_SADDR : IPV6_SADDR);
+
+	return csum_fold(net_csum_sum(addrs, v4 ? IPV4_ADDRS_LEN : 2 * IPV6_ADDR_LEN) +
+			 csum_word(l->ip_proto) + csum_word((uint16_t)len));
+}
+
+/*
+ * The kernel hands packet sockets frames that it meant a device to complete, and
+ * captures of them are in files; the drivers that read those do not say which. They
+ * can be told: the checksum field has the sum of the pseudo header. A complete
+ * checksum may be the same number by chance, and completing it once more gives that
+ * number again.
+ */
+static void find_partial(struct frame *f)
+{
+	struct virtio_net_hdr hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM };
+	struct frame_offload before = f->offload;
+	struct frame_layers l;
+	uint16_t offset, field;
+	uint32_t len;
+
+	frame_layers(f, &l);
+	if (!l.l3 || !l.l4 || l.fragment ||
+	    (l.ip_proto != IP_PROTO_TCP && l.ip_proto != IP_PROTO_UDP))
+		return;
+	offset = l.ip_proto == IP_PROTO_TCP ? TCP_CSUM : UDP_CSUM;
+	if (!frame_pull(f, l.l4 + offset + 2))
+		return;
+	/* Not the frame's length: a short one is padded. */
+	if (l.ethertype == ETH_TYPE_IPV4)
+		len = get_be16(f->head + l.l3 + IPV4_TOTAL_LEN);
+	else
+		len = get_be16(f->head + l.l3 + IPV6_PAYLOAD_LEN) + IPV6_HDR_LEN;
+	if (len > f->len - l.l3 || len < (uint32_t)(l.l4 - l.l3))
+		return;
+	memcpy(&field, f->head + l.l4 + offset, sizeof(field));
+	if (field != pseudo_sum(f, &l, len - (l.l4 - l.l3)))
+		return;
+	/* What follows the datagram would be summed up as well. */
+	f->len = l.l3 + len;
+	f->head_len = (uint16_t)min_u64(f->head_len, f->len);
+	hdr.csum_start = cpu_to_le16(l.l4);
+	hdr.csum_offset = cpu_to_le16(offset);
+	if (offload_accept(f, &hdr, 1ull << VIRTIO_NET_F_CSUM, 0) < 0)
+		f->offload = before;
+}
+
 /* iov: room for the segments of m. */
 static void make_frame(struct uplink_rxq *q, unsigned int i, struct rte_mbuf *m, struct iovec *iov)
 {
@@ -95,6 +148,8 @@ static void make_frame(struct uplink_rxq *q, unsigned int i, struct rte_mbuf *m,
 	f->queue = q->queue;
 	if ((m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
 		offload_set_valid(f);
+	else if (q->dev->partial_csums)
+		find_partial(f);
 }
 
 static inline void drop(struct uplink_rxq *q, enum drop_reason reason)
@@ -119,6 +174,12 @@ static unsigned int sort_out(struct uplink_rxq *q, struct rte_mbuf **m, unsigned
 			     m[i]->nb_segs > UPLINK_RX_IOV_MAX)) {
 			rte_pktmbuf_free(m[i]);
 			drop(q, DROP_BAD_CHAIN);
+			continue;
+		}
+		/* Put together by the kernel (GSO, GRO), and perhaps cut off by a driver. */
+		if (unlikely(m[i]->pkt_len > (uint32_t)q->dev->mtu + UPLINK_FRAME_OVERHEAD)) {
+			rte_pktmbuf_free(m[i]);
+			drop(q, DROP_TOO_LONG);
 			continue;
 		}
 		m[kept++] = m[i];

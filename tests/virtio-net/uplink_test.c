@@ -306,6 +306,109 @@ static void a_frame_longer_than_the_device_takes_is_dropped(void **state)
 	rig_close(&r);
 }
 
+/* --- what the kernel left to a device --------------------------------------------------- */
+
+static void write_frame_file(const struct rig *r, const uint8_t *bytes, uint32_t len)
+{
+	struct pcap_pkthdr h = { .caplen = len, .len = len };
+	pcap_t *p = pcap_open_dead(DLT_EN10MB, 65536);
+	pcap_dumper_t *d = pcap_dump_open(p, r->in);
+
+	assert_non_null(d);
+	pcap_dump((u_char *)d, &h, bytes);
+	pcap_dump_close(d);
+	pcap_close(p);
+}
+
+/* From one file through the switch to another. */
+static void pass_on(struct rig *r, struct read_file *f)
+{
+	struct uplink_conf conf;
+	struct uplink *to, *from;
+	char dev[100], err[SW_ERR_LEN];
+
+	snprintf(dev, sizeof(dev), "net_pcap1,tx_pcap=%s", r->out);
+	conf = conf_of(r, dev);
+	attach(r, &conf);
+	to = r->up;
+	snprintf(dev, sizeof(dev), "net_pcap0,rx_pcap=%s", r->in);
+	conf = conf_of(r, dev);
+	conf.name = "up1";
+	if (uplink_create(&conf, &from, err) < 0)
+		fail_msg("%s", err);
+	swkit_settle(&r->k);
+	r->up = from;
+	detach(r);
+	r->up = to;
+	detach(r);
+	read_file(r, f);
+}
+
+static void checksums_that_the_kernel_left_open_are_completed(void **state)
+{
+	static const struct kit_spec specs[] = {
+		{ .proto = IP_PROTO_TCP, .payload = 333 },
+		{ .proto = IP_PROTO_TCP, .payload = 332, .tags = 1, .tci = 5, .ip_options = 8 },
+		{ .v6 = true, .proto = IP_PROTO_TCP, .payload = 1, .tcp_options = 12 },
+		{ .proto = IP_PROTO_UDP, .payload = 5 }, /* padded to 60 bytes */
+		{ .v6 = true, .proto = IP_PROTO_UDP, .payload = 1000 },
+	};
+	static struct kit_frame k;
+	static struct read_file f;
+	uint32_t len;
+	struct rig r;
+
+	for (unsigned int s = 0; s < ARRAY_SIZE(specs); s++) {
+		rig_open(&r);
+		kit_build(&specs[s], &k);
+		len = (uint32_t)max_u64(k.len, 60);
+		memset(k.bytes + k.len, 0xaa, len - k.len);
+		assert_false(kit_csum_good(k.bytes, k.len, k.l3, k.l4));
+		write_frame_file(&r, k.bytes, len);
+		pass_on(&r, &f);
+		assert_int_equal(f.nr, 1);
+		assert_true(kit_csum_good(f.bytes[0], k.len, k.l3, k.l4));
+		rig_close(&r);
+	}
+}
+
+/* Right or wrong, but not the sum of the pseudo header. */
+static void other_checksums_are_left_alone(void **state)
+{
+	const struct kit_spec spec = { .proto = IP_PROTO_TCP, .payload = 333 };
+	static struct kit_frame k;
+	static struct read_file f;
+	struct rig r;
+
+	rig_open(&r);
+	kit_build(&spec, &k);
+	k.bytes[k.l4 + TCP_CSUM] ^= 0x55;
+	write_frame_file(&r, k.bytes, k.len);
+	pass_on(&r, &f);
+	assert_int_equal(f.nr, 1);
+	assert_int_equal(f.len[0], k.len);
+	assert_memory_equal(f.bytes[0], k.bytes, k.len);
+	rig_close(&r);
+}
+
+/* The kernel's large segments, which drivers cut off. */
+static void frames_longer_than_the_device_has_them_are_dropped(void **state)
+{
+	uint8_t bytes[1523] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5 };
+	char dev[100];
+	struct uplink_conf conf;
+	struct rig r;
+
+	rig_open(&r);
+	write_frame_file(&r, bytes, sizeof(bytes));
+	snprintf(dev, sizeof(dev), "net_pcap0,rx_pcap=%s", r.in);
+	conf = conf_of(&r, dev);
+	attach(&r, &conf);
+	assert_int_equal(drops(&r, DROP_TOO_LONG), 1);
+	assert_int_equal(r.a->nr, 0);
+	rig_close(&r);
+}
+
 /* --- the ring ---------------------------------------------------------------------------- */
 
 static void what_a_ring_is_given_comes_back(void **state)
@@ -619,6 +722,9 @@ int main(void)
 		cmocka_unit_test(a_device_without_offloads_gets_whole_checksums),
 		cmocka_unit_test(a_device_without_offloads_gets_pieces),
 		cmocka_unit_test(a_frame_longer_than_the_device_takes_is_dropped),
+		cmocka_unit_test(checksums_that_the_kernel_left_open_are_completed),
+		cmocka_unit_test(other_checksums_are_left_alone),
+		cmocka_unit_test(frames_longer_than_the_device_has_them_are_dropped),
 		cmocka_unit_test(what_a_ring_is_given_comes_back),
 		cmocka_unit_test(a_full_device_drops_and_counts),
 		cmocka_unit_test(a_link_that_is_down_drops_and_forgets),
