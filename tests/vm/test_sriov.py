@@ -14,6 +14,7 @@ import guest
 from lab import CROWD, NIC, NIC_VFS, NVME, NVME_VFS, second_guest
 
 HOLD = "/tmp/build/tests/iommu/vfio_hold"
+TOKEN = "00000000-1111-2222-3333-444444444444"
 MACS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
 
 
@@ -77,7 +78,10 @@ def test_what_cannot_be_created_is_refused(lab, nic, arguments, words):
 
 
 def test_vfs_are_made_and_taken_away(lab, nic):
+    # VFs of a PF that is down would make up addresses of their own.
+    lab.run(f"ip link set {lab.netdev(nic)} down")
     lab.vf("create", nic, 3)
+    assert ",UP" in lab.run(f"ip link show {lab.netdev(nic)}").out
     assert [lab.driver(a) for a in NIC_VFS] == ["igbvf"] * 3
     # Again is no change; another number goes through none, and only if told to.
     lab.vf("create", nic, 3)
@@ -313,6 +317,36 @@ def test_a_write_that_the_kernel_does_not_answer_is_given_up(lab, vfs):
     lab.vf("recover", timeout=60)
     assert lab.read(f"/sys/bus/pci/devices/{NIC}/sriov_numvfs") == "0"
     lab.vf("create", NIC, 2, "--driver", "none")
+
+
+@pytest.mark.parametrize("interface", ["group", "cdev"])
+def test_whoever_listens_lets_go_when_the_kernel_asks(lab, vfs, interface):
+    lab.need(interface)
+    lab.vf("bind", vfs[0], "vfio-pci")
+    number = held(lab, vfs[0], interface, "polite")
+    lab.run(f"timeout 30 sh -c 'echo 0 >/sys/bus/pci/devices/{NIC}/sriov_numvfs'")
+    assert lab.finish(number).status == 0
+
+
+def test_vfs_of_a_pf_in_user_space_want_its_token(lab, nic):
+    """As with a PF that DPDK drives: whoever opened it says who may use its VFs."""
+    lab.run("echo 1 >/sys/module/vfio_pci/parameters/enable_sriov")
+    lab.vf("bind", nic, "vfio-pci")
+    number = held(lab, nic, "group", "plain", TOKEN)
+    lab.run(f"echo 1 >/sys/bus/pci/devices/{nic}/sriov_numvfs")
+    assert lab.driver(NIC_VFS[0]) == "vfio-pci"
+    for words, status, said in (
+            ((), 1, "wants a VF token"),
+            (("--token", TOKEN.replace("0", "1")), 1, "wants another VF token"),
+            (("--token", TOKEN), 0, "reset")):
+        # By cdev, kernels before 6.18 neither ask for a token nor take one.
+        result = lab.vf("probe", NIC_VFS[0], "--backend", "group", *words, check=False)
+        assert result.status == status and said in result.out, result
+    lab.run(f"echo 0 >/sys/bus/pci/devices/{nic}/sriov_numvfs")
+    let_go(lab, number)
+    lab.vf("unbind", nic)
+    lab.run("echo 0 >/sys/module/vfio_pci/parameters/enable_sriov")
+    assert lab.driver(nic) == "igb"
 
 
 # ---- Use ----
