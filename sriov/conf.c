@@ -5,6 +5,8 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include "sriov/conf.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>

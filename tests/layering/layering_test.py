@@ -40,7 +40,7 @@ PUBLIC = {
         "virtio-net/vnet_spec.h",
         "virtio-net/vswitch.h",
     },
-    "sriov": {"sriov/sriov.h", "sriov/attach.h", "sriov/plan.h", "sriov/watch.h"},
+    "sriov": {"sriov/sriov.h", "sriov/conf.h", "sriov/attach.h", "sriov/plan.h", "sriov/watch.h"},
 }
 
 # Library headers: which folders may include them. Tests and benchmarks may use
