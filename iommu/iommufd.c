@@ -97,24 +97,26 @@ static int explain_bind(struct iommu_space *s, const struct iommu_dev *dev, bool
 				  "%s wants %s VF token: its PF is on vfio-pci, and whoever opened "
 				  "that set one",
 				  dev->address, token ? "another" : "a");
-	if (iommu_group_read(s->sysfs, dev->address, &g, NULL) == 0 && !g->viable && err)
-		iommu_group_explain(g, err);
-	else if (code == -EINVAL || code == -EBUSY)
-		iommu_fail(err, code,
-			   "%s is in use: another process holds %s or a device of its "
-			   "group",
-			   dev->path, dev->address);
-	else if (code == -EPERM)
+	/* One code for one cause, whichever interface found it. */
+	if (iommu_group_read(s->sysfs, dev->address, &g, NULL) == 0 && !g->viable) {
+		if (err)
+			iommu_group_explain(g, err);
+		code = -EPERM;
+	} else if (code == -EINVAL || code == -EBUSY) {
+		code = iommu_fail(err, -EBUSY,
+				  "%s is in use: another process holds %s or a device of its group",
+				  dev->path, dev->address);
+	} else if (code == -EPERM) {
 		iommu_fail(
 			err, code,
 			"%s: the IOMMU does not remap interrupts, so the device could forge them",
 			dev->address);
-	else
+	} else {
 		iommu_fail(err, code, "%s cannot be bound to iommufd: %s", dev->path,
 			   strerror(-code));
+	}
 	iommu_group_free(g);
-	/* One code for one cause, whichever interface found it. */
-	return code == -EINVAL ? -EBUSY : code;
+	return code;
 }
 
 static int bind_device(struct iommu_space *s, struct iommu_dev *dev, const char *token, char *err)
