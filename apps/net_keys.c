@@ -98,6 +98,8 @@ const struct opt_desc net_port_keys[] = {
 	{ KEY(net_port_opts, "iommu", iommu), .type = OPT_BOOL,
 	  .help = "serve a guest behind a virtual IOMMU" },
 	{ KEY(net_port_opts, "ctrl-vq", ctrl_vq), .type = OPT_BOOL, .help = "offer the control queue" },
+	{ KEY(net_port_opts, "rss", rss), .type = OPT_BOOL,
+	  .help = "offer receive-side scaling and hash reports" },
 	{ KEY(net_port_opts, "features", features), .type = OPT_UINT,
 	  .help = "mask of the feature bits that may be offered" },
 	{ KEY(net_port_opts, "acl", sw.acl), .type = OPT_STRING, .help = "file of access rules" },
@@ -146,6 +148,7 @@ void net_port_opts_init(struct net_port_opts *port)
 		.packed = conf.packed,
 		.iommu = conf.iommu,
 		.ctrl_vq = conf.ctrl_vq,
+		.rss = conf.rss,
 	};
 }
 
@@ -322,6 +325,7 @@ int net_port_opts_conf(const char *option, const struct net_port_opts *port, str
 	conf->packed = port->packed;
 	conf->iommu = port->iommu;
 	conf->ctrl_vq = port->ctrl_vq;
+	conf->rss = port->rss;
 	conf->feature_mask = port->features;
 	conf->mtu = (uint16_t)port->mtu;
 	if (port->speed)

@@ -37,7 +37,7 @@ struct net_port_opts {
 	const char *name, *socket, *mac;
 	uint64_t fd, queues, queue_size, features, mtu, speed;
 	int mode; /* index of server, client */
-	bool packed, ctrl_vq, iommu;
+	bool packed, ctrl_vq, rss, iommu;
 };
 
 struct net_uplink_opts {

@@ -25,10 +25,13 @@ struct vnet_conf {
 	unsigned int queue_size_max; /* 0: what the ring kind allows */
 	bool packed; /* offer packed rings */
 	bool iommu; /* offer VIRTIO_F_ACCESS_PLATFORM; default false */
-	/* Offer the control queue, RSS and hash reports. Off: only for front-ends that
-	 * pass on features, but not that queue. QEMU has one of its own and does not
-	 * mind. */
+	/* Offer the control queue. Off: only for front-ends that pass on features, but
+	 * not that queue. QEMU has one of its own and does not mind. */
 	bool ctrl_vq;
+	/* Offer RSS and hash reports too; default false. DPDK's virtio-user driver,
+	 * 24.03 and later, takes the bits and then asks nobody for the configuration
+	 * that goes with them: with several queues its port cannot be configured. */
+	bool rss;
 	uint64_t feature_mask; /* device and ring bits the operator allows; ~0 all */
 	bool has_mac;
 	uint8_t mac[6]; /* offered to the driver, if has_mac */

@@ -137,9 +137,10 @@ uint64_t vnet_offer(const struct vnet_conf *conf)
 		f |= VNET_BIT(VIRTIO_NET_F_CTRL_VQ) | VNET_BIT(VIRTIO_NET_F_CTRL_RX) |
 		     VNET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | VNET_BIT(VIRTIO_NET_F_CTRL_VLAN) |
 		     VNET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |
-		     VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |
-		     VNET_BIT(VIRTIO_NET_F_HASH_REPORT);
-		if (conf->pairs > 1)
+		     VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+		if (conf->rss)
+			f |= VNET_BIT(VIRTIO_NET_F_HASH_REPORT);
+		if (conf->rss && conf->pairs > 1)
 			f |= VNET_BIT(VIRTIO_NET_F_RSS);
 	}
 	f &= conf->feature_mask;

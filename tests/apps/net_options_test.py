@@ -16,7 +16,7 @@ SWITCH_KEYS = (
     "storm-unknown-burst"
 )
 PORT_KEYS = (
-    "name, socket, mode, fd, queues, queue-size, mac, mtu, speed, packed, iommu, ctrl-vq, "
+    "name, socket, mode, fd, queues, queue-size, mac, mtu, speed, packed, iommu, ctrl-vq, rss, "
     f"features, acl, {SWITCH_KEYS}"
 )
 UPLINK_KEYS = f"name, dev, team, queues, mtu, offloads, link, acl, {SWITCH_KEYS}"

@@ -51,6 +51,7 @@ static void open_world(void)
 	conf.socket = "/nonexistent/fuzz";
 	conf.mode = VU_CONNECT;
 	conf.pairs = PAIRS;
+	conf.rss = true;
 	conf.ev = w.ev;
 	conf.loops = &w.loop;
 	conf.nr_loops = 1;

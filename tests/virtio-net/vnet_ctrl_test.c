@@ -23,6 +23,7 @@ static struct net *drv(struct rig *r, unsigned int i)
 static void open_both(struct rig *r)
 {
 	r->port[0].conf.pairs = PAIRS;
+	r->port[0].conf.rss = true;
 	r->port[0].drv_conf.pairs = PAIRS;
 	r->port[0].conf.has_mac = true;
 	memcpy(r->port[0].conf.mac, RIG_MAC(0), 6);

@@ -27,7 +27,7 @@
 #define OFFER_CTRL                                                                                 \
 	(BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_VLAN) |     \
 	 BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |                       \
-	 BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | BIT(VIRTIO_NET_F_HASH_REPORT))
+	 BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
 
 static struct net *drv(struct rig *r, unsigned int i)
 {
@@ -63,9 +63,11 @@ static void what_is_offered_follows_from_the_set_up(void **state)
 	assert_int_equal(offered(r), OFFER_ALWAYS | OFFER_CTRL | BIT(VIRTIO_F_RING_PACKED));
 	conf(r, 0)->packed = false;
 	assert_int_equal(offered(r), OFFER_ALWAYS | OFFER_CTRL);
+	conf(r, 0)->rss = true;
+	assert_int_equal(offered(r), OFFER_ALWAYS | OFFER_CTRL | BIT(VIRTIO_NET_F_HASH_REPORT));
 	conf(r, 0)->pairs = 2;
-	assert_int_equal(offered(r),
-			 OFFER_ALWAYS | OFFER_CTRL | BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_RSS));
+	assert_int_equal(offered(r), OFFER_ALWAYS | OFFER_CTRL | BIT(VIRTIO_NET_F_HASH_REPORT) |
+					     BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_RSS));
 	/* The front-end has a control queue of its own. */
 	conf(r, 0)->ctrl_vq = false;
 	assert_int_equal(offered(r), OFFER_ALWAYS | BIT(VIRTIO_NET_F_MQ));
@@ -135,6 +137,7 @@ static void the_header_is_as_long_as_the_features_say(void **state)
 	};
 	struct rig *r = *state;
 
+	conf(r, 0)->rss = true;
 	rig_pair(r);
 	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		rig_disconnect(r, 0);
