@@ -143,7 +143,9 @@ struct sw_port_conf swkit_access(uint16_t vid)
 
 void swkit_mac(uint64_t number, uint8_t mac[6])
 {
-	if (number < 0x100000000ull)
+	if (number == SWKIT_ZERO)
+		number = 0;
+	else if (number < 0x100000000ull)
 		number |= 0x020000000000ull;
 	for (int i = 0; i < 6; i++)
 		mac[i] = (uint8_t)(number >> 8 * (5 - i));

@@ -71,6 +71,7 @@ struct swkit_frame {
 	struct frame_offload offload;
 };
 #define SWKIT_BROADCAST 0xffffffffffffull
+#define SWKIT_ZERO UINT64_MAX /* 00-00-00-00-00-00 */
 
 /* One burst; lane by number. */
 void swkit_send_on(struct swkit *k, unsigned int lane, struct swkit_port *p,

@@ -179,7 +179,9 @@ static void group_and_zero_addresses_are_never_learned(void **state)
 	open_three(&t);
 	swkit_send_one(&t.k, t.a, B, 0x01005e000001);
 	swkit_send_one(&t.k, t.a, B, SWKIT_BROADCAST);
-	swkit_send(&t.k, t.a, &(struct swkit_frame){ B, 0xa00000000000, .len = 60 }, 1);
+	swkit_send_one(&t.k, t.a, B, SWKIT_ZERO);
+	expect_got(&t, 0, 3, 3);
+	swkit_send_one(&t.k, t.a, B, A);
 	table = vswitch_mac_table(t.k.sw);
 	/* Only the last is a station's. */
 	assert_int_equal(json_array_size(table), 1);
