@@ -27,7 +27,8 @@
 #include "core/log.h"
 #include "sriov/internal.h"
 
-#define WRITE_MS 30000
+#define WRITE_MS 60000
+#define VF_MS 5000
 #define READ_MS 2000
 /* Once one file has not answered, others of the device will not either. */
 #define READ_AGAIN_MS 100
@@ -119,14 +120,25 @@ static int wait_answer(int fd, uint64_t timeout_ms, struct answer *answer)
 	return read(fd, answer, sizeof(*answer)) == sizeof(*answer) ? 0 : -EIO;
 }
 
-static uint64_t write_timeout(const struct sriov *s, const char *text)
+/* Drivers take up to some seconds for each VF that comes or goes. */
+static uint64_t write_timeout(const struct sriov *s, const struct sriov_rec *rec, const char *path,
+			      const char *text)
 {
-	/* Drivers take up to some seconds a VF to create many of them. */
-	uint64_t vfs = strtoul(text, NULL, 10);
+	static const char numvfs[] = "/sriov_numvfs";
+	size_t len = strlen(path), end = sizeof(numvfs) - 1;
+	char(*vf)[SRIOV_ADDR_LEN];
+	uint64_t vfs;
+	int nr;
 
 	if (s->timeout_ms)
 		return s->timeout_ms;
-	return WRITE_MS + (strchr(text, ':') ? 0 : min_u64(vfs, 256) * 5000);
+	if (len < end || strcmp(path + len - end, numvfs) != 0)
+		return WRITE_MS;
+	vfs = strtoul(text, NULL, 10);
+	nr = sriov_vf_addrs(s, rec->addr, &vf);
+	if (nr >= 0)
+		free(vf);
+	return WRITE_MS + max_u64(vfs, nr > 0 ? (uint64_t)nr : 0) * VF_MS;
 }
 
 static void note_writer(struct sriov_rec *rec, pid_t pid, const char *path, const char *text)
@@ -139,6 +151,7 @@ static void note_writer(struct sriov_rec *rec, pid_t pid, const char *path, cons
 
 int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, const char *text)
 {
+	uint64_t timeout_ms = write_timeout(s, rec, path, text);
 	struct answer answer = { 0 };
 	struct pipes p;
 	pid_t pid;
@@ -168,14 +181,15 @@ int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, 
 	fd_replace(&p.go[1], -1);
 	sriov_step(s, "while the child writes");
 	if (!res)
-		res = wait_answer(p.done[0], write_timeout(s, text), &answer);
+		res = wait_answer(p.done[0], timeout_ms, &answer);
 	pipes_close(&p);
 	if (res == -ETIMEDOUT)
 		return sriov_fail(s, res,
 				  "%s: writing '%s' has not returned within %llu ms; process %d "
-				  "stays in the kernel until whoever holds the device lets go",
-				  path, *text == '\n' ? "" : text,
-				  (unsigned long long)write_timeout(s, text), (int)pid);
+				  "stays in the kernel until it is done there, or until whoever "
+				  "holds the device lets go",
+				  path, *text == '\n' ? "" : text, (unsigned long long)timeout_ms,
+				  (int)pid);
 	waitpid(pid, NULL, 0);
 	memset(&rec->writer, 0, sizeof(rec->writer));
 	if (res == -EIO)

@@ -47,7 +47,7 @@ struct sriov_opts {
 	const char *root; /* stands before /sys, /proc, /dev and /run; NULL: "" */
 	const char *state_dir; /* NULL: ROOT/run/ringbolt-vf */
 	/* How long one write of sysfs may take; 0: long enough for what drivers
-	 * are known to need, 30 s and 5 s more for each VF to create. */
+	 * are known to need, a minute and 5 s more for each VF. */
 	unsigned int timeout_ms;
 	const struct sriov_os *os; /* NULL: this kernel; tests answer themselves */
 	void *os_opaque;
