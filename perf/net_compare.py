@@ -181,6 +181,10 @@ def row(case, who, chosen):
                       ("lost", "{:.1%}")):
         v = median_of(chosen, key)
         text.append("–" if v is None else form.format(v))
+    if text[3] == "–" and "hz" in chosen[0]:
+        # It does not count them: all of its time, which is the same thing where
+        # the front-end is not the limit.
+        text[3] = f"≤ {statistics.median(s['hz'] / s['fps'] for s in chosen):.0f}"
     return [name, len(chosen), *text]
 
 
@@ -322,8 +326,8 @@ def write_report(opts, got, usable, notes, extra, data):
              f"{'; '.join(c.version() for c in usable)}. Every server polls on CPU "
              f"{opts.server_cpu}, the front-end (testpmd, virtio-user, rings of 1024) on CPU "
              f"{opts.bench_cpu}; {'hugepages' if opts.huge_dir else 'no hugepages'}. "
-             f"{opts.rounds} rounds of {opts.seconds:g} s a sample, contestants interleaved. Cycles "
-             f"are those of turns that moved frames.\n",
+             f"{opts.rounds} rounds of {opts.seconds:g} s a sample, contestants interleaved. "
+             "Cycles are those of turns that moved frames.\n",
              f"Command: `perf/run --net {' '.join(sys.argv[3:])}`\n"]
     parts += [f"{n}\n" for n in notes]
     parts += [table_section(t, [c for c in got if c.table == t], got, opts.out, f"net{i + 1}")

@@ -18,6 +18,7 @@ from rounds import by_tag, judge, pair_ratios, take
 from servers import ServerFailed
 
 IDLE = 64
+IDLE_SECONDS = 2.0
 PATH = "packed mergeable"
 
 
@@ -131,7 +132,7 @@ def latency(opts, sampler, usable, rate):
         except (ServerFailed, subprocess.TimeoutExpired) as e:
             return {"dropped": str(e), "failed": True}
 
-    rows, data = [], {}
+    rows, goals, data = [], [], {}
     say("latency")
     for ring in ("split", "packed"):
         got = {cls.name: [] for cls in usable}
@@ -147,45 +148,72 @@ def latency(opts, sampler, usable, rate):
                 values = list(chosen.values())
                 quantiles = [statistics.median(s["latency_ns"][q] for s in values)
                              for q in ("p50", "p90", "p99", "p99.9")]
-                lost = 1 - sum(s["received"] for s in values) / sum(s["sent"] for s in values)
+                sent = max(1, sum(s["sent"] for s in values))
+                lost = 1 - sum(s["received"] for s in values) / sent
                 rows.append([f"{ring}, {tag}: {name}", len(values),
                              f"{statistics.median(s['fps'] for s in values) / 1e6:.2f}",
                              *map(report.micro, quantiles), f"{lost:.2%}"])
+            goals += latency_goals(f"{ring}, {tag}", samples)
     return ("## Latency\n\nFrom making a frame of 64 B available on one port until the driver of "
             f"the other finds it, at {rate / 1e6:.2f} million frames a second (a tenth of "
             f"{NetVhost.name}'s rate, open loop; target: median and p99 no worse than "
             f"{NetVhost.name}'s).\n\n" +
             report.table(["rings, CPUs: server", "samples", "Mfps", "p50 µs", "p90 µs", "p99 µs",
-                          "p99.9 µs", "lost"], rows) + "\n"), data
+                          "p99.9 µs", "lost"], rows) + "\n\n" + "\n".join(goals) + "\n"), data
 
 
-def memory(sampler, usable):
-    """(markdown, data): resident memory with two ports in use, guest memory
-    aside, and the time until a server listens."""
+def latency_goals(label, samples):
+    """Lines that compare ours with the peer's, pair by pair."""
+    out = []
+    for q in ("p50", "p99"):
+        found = pair_ratios(samples.get(RingboltNet.name, {}), samples.get(NetVhost.name, {}),
+                            lambda s, q=q: s["latency_ns"][q])
+        if found:
+            ratio = statistics.median(found)
+            out.append(f"- {label}: {q} {ratio:.2f} x {NetVhost.name} (target 1: "
+                       f"{'reached' if ratio <= 1 else 'missed'})")
+    return out
+
+
+def footprint(opts, sampler, cls, options):
+    """Resident memory of a server whose two ports are in use, guest memory aside,
+    how soon it listened, and the share of a CPU it takes when nothing happens."""
+    with sampler.server(cls, 2, **options) as server:
+        started = server.started_ms
+        with sampler.front_end(server, PATH) as front_end:
+            front_end.begin(1518)
+            time.sleep(0.5)
+            sizes = [machine.resident_apart(pid, front_end.pids()) for pid in server.pids()]
+            front_end.end()
+        with idle_ports(opts, server.sockets):
+            time.sleep(1)
+            before = sum(machine.process_cpu(pid) for pid in server.pids())
+            time.sleep(IDLE_SECONDS)
+            idle = sum(machine.process_cpu(pid) for pid in server.pids()) - before
+    return {"own": sum(o for o, _ in sizes), "shared": sum(s for _, s in sizes),
+            "started_ms": started, "idle": idle / IDLE_SECONDS}
+
+
+def memory(opts, sampler, usable):
+    """(markdown, data)."""
     rows, data = [], {}
     say("memory")
-    for cls in usable:
+    kinds = [(cls.name, cls, {}) for cls in usable]
+    if RingboltNet in usable:
+        kinds.insert(1, (f"{RingboltNet.name}, adaptive", RingboltNet, {"poll": "adaptive"}))
+    for name, cls, options in kinds:
         try:
-            with sampler.server(cls, 2) as server, sampler.front_end(server, PATH) as front_end:
-                front_end.begin(1518)
-                time.sleep(0.5)
-                own = shared = 0
-                for pid in server.pids():
-                    o, s = machine.resident_apart(pid, front_end.pids())
-                    own, shared = own + o, shared + s
-                front_end.end()
-                started = server.started_ms
-        except ServerFailed as e:
-            data[cls.name] = {"failed": str(e)}
-            rows.append([cls.name, str(e), "–", "–"])
+            data[name] = f = footprint(opts, sampler, cls, options)
+        except (ServerFailed, TypeError) as e:
+            data[name] = {"failed": str(e)}
+            rows.append([name, str(e), "–", "–", "–"])
             continue
-        data[cls.name] = {"own": own, "shared": shared, "started_ms": started}
-        rows.append([cls.name, f"{own / (1 << 20):.1f}", f"{shared / (1 << 20):.1f}",
-                     f"{started:.0f}"])
-    return ("## Memory and start\n\nTwo ports, frames of 1518 B going between them (target: "
-            "below 60 MiB).\n\n" +
-            report.table(["server", "resident MiB", "guest memory MiB",
-                          "ms until it listens"], rows) + "\n"), data
+        rows.append([name, f"{f['own'] / (1 << 20):.1f}", f"{f['shared'] / (1 << 20):.1f}",
+                     f"{f['started_ms']:.0f}", f"{f['idle']:.1%}"])
+    return ("## Memory, start, idle\n\nTwo ports, frames of 1518 B going between them (target: "
+            "below 60 MiB); the share of a CPU that is used while both are idle.\n\n" +
+            report.table(["server", "resident MiB", "guest memory MiB", "ms until it listens",
+                          "idle CPU"], rows) + "\n"), data
 
 
 def tenth_of(sampler, opts, usable):
@@ -212,7 +240,7 @@ def measure(opts, sampler, usable):
         except ServerFailed as e:
             parts.append(f"## Latency\n\nCould not be measured: {e}\n")
     if wanted("memory"):
-        text, data["memory"] = memory(sampler, usable)
+        text, data["memory"] = memory(opts, sampler, usable)
         parts.append(text)
     if wanted("guests"):
         say("TCP between guests")

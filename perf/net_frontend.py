@@ -107,6 +107,7 @@ class FrontEnd:
         ports = [(after[p]["rx"] - before[p]["rx"]) / (t1 - t0) for p in range(self.nr)]
         r = {"fps": sum(ports), "ports": ports, "errors": 0}
         if cycles and spent and spent[1] > cycles[1]:
+            r["hz"] = spent[2]
             r["busy"] = (spent[0] - cycles[0]) / spent[2] / (t1 - t0)
             r["cycles"] = (spent[0] - cycles[0]) / (spent[1] - cycles[1])
         return r

@@ -75,8 +75,8 @@ class Testpmd:
         for vdev in self.vdevs:
             cmd += ["--vdev", vdev]
         # Links come up when the other side connects: link_up() waits for that.
-        return [*cmd, *self.eal, "--", "-i", "--disable-link-check", "--no-mlockall", "--nb-cores=1",
-                "--record-core-cycles", *self.options]
+        return [*cmd, *self.eal, "--", "-i", "--disable-link-check", "--no-mlockall",
+                "--nb-cores=1", "--record-core-cycles", *self.options]
 
     def __enter__(self):
         if not PROGRAM:
