@@ -219,6 +219,12 @@ struct table {
 	uint32_t tick;
 };
 
+static void mac_of(const struct fdb_entry *e, uint8_t mac[6])
+{
+	for (int i = 0; i < 6; i++)
+		mac[i] = (uint8_t)(e->key >> 8 * i);
+}
+
 static void put_entry(void *opaque, const struct fdb_entry *e)
 {
 	struct table *t = opaque;
@@ -228,8 +234,7 @@ static void put_entry(void *opaque, const struct fdb_entry *e)
 	char text[MAC_TEXT_LEN];
 	uint8_t mac[6];
 
-	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t)(e->key >> 8 * i);
+	mac_of(e, mac);
 	mac_format(mac, text);
 	put_text(obj, "mac", text);
 	put_u64(obj, "vlan", e->key >> 48);
@@ -250,4 +255,35 @@ json_t *vswitch_mac_table(struct vswitch *sw)
 
 	fdb_walk(sw->fdb, put_entry, &t);
 	return t.array;
+}
+
+struct walk {
+	struct vswitch *sw;
+	void (*entry)(void *opaque, const uint8_t mac[6], uint16_t vid, const struct sw_port *port);
+	void *opaque;
+};
+
+static void walk_entry(void *opaque, const struct fdb_entry *e)
+{
+	struct walk *w = opaque;
+	uint8_t mac[6];
+
+	mac_of(e, mac);
+	w->entry(w->opaque, mac, (uint16_t)(e->key >> 48), w->sw->ports[e->where & FDB_PORT_MASK]);
+}
+
+void vswitch_mac_walk(struct vswitch *sw,
+		      void (*entry)(void *opaque, const uint8_t mac[6], uint16_t vid,
+				    const struct sw_port *port),
+		      void *opaque)
+{
+	struct walk w = { .sw = sw, .entry = entry, .opaque = opaque };
+
+	fdb_walk(sw->fdb, walk_entry, &w);
+}
+
+bool sw_port_carries(const struct sw_port *port, uint16_t vid, bool *tagged)
+{
+	*tagged = port->conf->vlan_mode == SW_VLAN_TRUNK && vid != port->conf->vlan;
+	return conf_carries(port->conf, vid);
 }

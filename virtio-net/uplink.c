@@ -69,6 +69,7 @@ struct uplink {
 	unsigned int nr_loops;
 	struct queue *queue; /* dev.nr_rxq of them */
 	unsigned int nr_queues;
+	struct uplink_announcer *announcer;
 	struct ev_timer timer;
 	uint64_t period_ns;
 
@@ -91,13 +92,16 @@ static void look_at_link(struct uplink *up)
 	bool is_up = uplink_dev_link(&up->dev, &link);
 	bool moved = up->dev.team && team_has_moved(up->dev.team);
 
-	if (moved)
+	if (moved && is_up) {
 		log_info("%s: another member of the team is in use", up->name);
+		uplink_announce(up->announcer);
+	}
 	if (is_up == up->tx.link_up)
 		return;
 	write_once(&up->tx.link_up, is_up);
 	if (is_up) {
 		log_info("%s: link up, %u Mbit/s", up->name, link.link_speed);
+		uplink_announce(up->announcer);
 		return;
 	}
 	log_info("%s: link down", up->name);
@@ -164,6 +168,7 @@ static void unwatch_link(struct uplink *up)
 
 static void free_uplink(struct uplink *up)
 {
+	uplink_announcer_destroy(up->announcer);
 	for (unsigned int i = 0; up->queue && i < up->nr_queues; i++)
 		uplink_rxq_destroy(up->queue[i].rxq);
 	free(up->queue);
@@ -206,14 +211,21 @@ static void queue_answered(void *opaque)
 	settle(q);
 }
 
+static void leave_switch(void *opaque)
+{
+	struct uplink *up = opaque;
+
+	sw_port_remove(up->port, left_switch, up);
+	up->port = NULL;
+}
+
 static void leave_if_off(struct uplink *up)
 {
 	for (unsigned int i = 0; i < up->nr_queues; i++) {
 		if (up->queue[i].state != QUEUE_OFF)
 			return;
 	}
-	sw_port_remove(up->port, left_switch, up);
-	up->port = NULL;
+	uplink_announcer_stop(up->announcer, leave_switch, up);
 }
 
 /* The next step of a queue that waits for no answer. */
@@ -371,7 +383,8 @@ int uplink_create(const struct uplink_conf *conf, struct uplink **out, char *err
 		uplink_dev_close(&up->dev);
 		goto err_free;
 	}
-	res = create_queues(up);
+	up->announcer = uplink_announcer_create(up->port, up->ev);
+	res = up->announcer ? create_queues(up) : -ENOMEM;
 	if (res < 0) {
 		snprintf(err, SW_ERR_LEN, "%s: out of memory", up->name);
 		/* Others may be sending to it already. */

@@ -356,12 +356,15 @@ int uplink_dev_start(struct uplink_dev *dev, char *err)
 
 void uplink_dev_close(struct uplink_dev *dev)
 {
+	/* Of modes that a device never was in, for one. */
+	eal_be_lenient(true);
 	if (dev->is_started)
 		rte_eth_dev_stop(dev->port);
 	if (dev->team)
 		team_destroy(dev->team);
 	else if (dev->is_open)
 		uplink_detach(dev->port);
+	eal_be_lenient(false);
 	rte_mempool_free(dev->pool);
 	*dev = (struct uplink_dev){ .name = dev->name };
 }

@@ -1,7 +1,8 @@
 /*
  * What the files of uplinks share. uplink.c: life, link, status; uplink_dev.c:
  * the DPDK device; uplink_rx.c: from the device to the switch; uplink_tx.c: from
- * the switch to the device; team.c: several devices as one.
+ * the switch to the device; uplink_announce.c: who is here; team.c: several devices as
+ * one.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -97,6 +98,19 @@ void uplink_rxq_remove(struct uplink_rxq *q, void (*done)(void *opaque), void *o
 /* The loop it was added to last. */
 struct loop *uplink_rxq_loop(const struct uplink_rxq *q);
 json_t *uplink_rxq_status(const struct uplink_rxq *q);
+
+/* --- uplink_announce.c: control thread --------------------------------------------- */
+
+struct uplink_announcer;
+/* NULL if out of memory. */
+struct uplink_announcer *uplink_announcer_create(struct sw_port *port, struct evloop *ev);
+/* No more announcements; stopped(opaque), at once or later, when no loop is busy
+ * with one. Before its port is removed. */
+void uplink_announcer_stop(struct uplink_announcer *a, void (*stopped)(void *opaque), void *opaque);
+/* It is stopped, or never announced anything. Accepts NULL. */
+void uplink_announcer_destroy(struct uplink_announcer *a);
+/* Tell the network behind the uplink who is on this side. */
+void uplink_announce(struct uplink_announcer *a);
 
 /* --- uplink_tx.c ------------------------------------------------------------------- */
 

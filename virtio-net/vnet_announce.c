@@ -19,11 +19,8 @@
 #include <string.h>
 
 #include "core/log.h"
-#include "virtio-net/net_spec.h"
+#include "virtio-net/net_rarp.h"
 #include "virtio-net/vnet_internal.h"
-
-#define RARP_LEN 60 /* the shortest Ethernet frame, without its checksum */
-#define ETH_TYPE_RARP 0x8035
 
 struct vnet_rarp {
 	/* Constant. */
@@ -43,22 +40,6 @@ struct vnet_rarp {
 	uint8_t frame[RARP_LEN];
 	_Alignas(CACHE_LINE) uint8_t room[FRAME_ROOM];
 };
-
-/* RFC 903: a host asks for the protocol address of its own hardware address. */
-static void make_frame(uint8_t *p, const uint8_t mac[6])
-{
-	static const uint8_t rarp[8] = { 0, 1, 8, 0, 6, 4, 0, 3 }; /* request reverse */
-
-	memset(p, 0, RARP_LEN);
-	memset(p, 0xff, ETH_ADDR_LEN);
-	memcpy(p + ETH_ADDR_LEN, mac, ETH_ADDR_LEN);
-	p[ETH_TYPE_OFFSET] = ETH_TYPE_RARP >> 8;
-	p[ETH_TYPE_OFFSET + 1] = ETH_TYPE_RARP & 0xff;
-	p += ETH_HDR_LEN;
-	memcpy(p, rarp, sizeof(rarp));
-	memcpy(p + 8, mac, ETH_ADDR_LEN); /* sender */
-	memcpy(p + 18, mac, ETH_ADDR_LEN); /* target */
-}
 
 static void forward(struct loop_work *w)
 {
@@ -84,7 +65,7 @@ static void start(struct vnet_rarp *rarp)
 	/* The lane of the driver's first transmit ring, if it is on one. */
 	unsigned int loop = vu_dev_ring_is_active(vn->dev, 1) ? loop_index(vq->loop) : 0;
 
-	make_frame(rarp->frame, rarp->mac);
+	rarp_make(rarp->frame, rarp->mac);
 	rarp->lane = vswitch_lane(vn->sw, loop);
 	rarp->busy = true;
 	loop_post(rarp->lane->loop, &rarp->work);

@@ -194,6 +194,13 @@ json_t *sw_port_acl_status(struct sw_port *port);
 json_t *vswitch_status(struct vswitch *sw);
 /* {"mac", "vlan", "port", "age", "static"} each, age in seconds: a new array. */
 json_t *vswitch_mac_table(struct vswitch *sw);
+/* Each of them; port: NULL if it is leaving at this moment. */
+void vswitch_mac_walk(struct vswitch *sw,
+		      void (*entry)(void *opaque, const uint8_t mac[6], uint16_t vid,
+				    const struct sw_port *port),
+		      void *opaque);
+/* Does the port carry this VLAN, and with a tag? */
+bool sw_port_carries(const struct sw_port *port, uint16_t vid, bool *tagged);
 /* Static entries: frames for the address go there, frames from it are dropped
  * anywhere else. -EINVAL if it is no unicast address or the port does not carry
  * that VLAN; -ENOSPC, -ENOENT. */

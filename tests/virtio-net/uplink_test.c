@@ -529,6 +529,46 @@ static void a_link_that_is_down_drops_and_forgets(void **state)
 	rig_close(&r);
 }
 
+/* Bridges behind it go on sending where they learned the stations otherwise. */
+static void a_link_that_comes_back_tells_who_is_here(void **state)
+{
+	struct sw_port_conf port = swkit_access(7);
+	struct uplink_conf conf;
+	struct swkit_port *b;
+	static struct read_file f;
+	unsigned int nr_here = 0;
+	char dev[100];
+	struct rig r;
+
+	rig_open(&r);
+	b = swkit_add(&r.k, "b", &port);
+	for (unsigned int i = 0; i < 100; i++)
+		swkit_send_one(&r.k, r.a, SWKIT_BROADCAST, 0x1000 + i);
+	swkit_send_one(&r.k, b, SWKIT_BROADCAST, 0x2000);
+	snprintf(dev, sizeof(dev), "net_pcap0,tx_pcap=%s", r.out);
+	conf = conf_of(&r, dev);
+	attach(&r, &conf);
+	swkit_settle(&r.k);
+	assert_int_equal(stats(&r).out_frames, 101);
+	detach(&r);
+	read_file(&r, &f);
+	assert_int_equal(f.nr, 101);
+	for (unsigned int i = 0; i < f.nr; i++) {
+		/* Untagged of the native VLAN, tagged of the other. */
+		bool tagged = f.bytes[i][12] == 0x81;
+
+		assert_int_equal(f.len[i], tagged ? 64 : 60);
+		assert_memory_equal(f.bytes[i] + (tagged ? 16 : 12), "\x80\x35", 2);
+		assert_int_equal(f.bytes[i][10], tagged ? 0x20 : 0x10);
+		if (tagged)
+			assert_memory_equal(f.bytes[i] + 12, "\x81\x00\x00\x07", 4);
+		else
+			nr_here++;
+	}
+	assert_int_equal(nr_here, 100);
+	rig_close(&r);
+}
+
 /* --- loops ------------------------------------------------------------------------------- */
 
 static void a_queue_moves_to_another_loop(void **state)
@@ -728,6 +768,7 @@ int main(void)
 		cmocka_unit_test(what_a_ring_is_given_comes_back),
 		cmocka_unit_test(a_full_device_drops_and_counts),
 		cmocka_unit_test(a_link_that_is_down_drops_and_forgets),
+		cmocka_unit_test(a_link_that_comes_back_tells_who_is_here),
 		cmocka_unit_test(a_queue_moves_to_another_loop),
 		cmocka_unit_test(it_may_leave_at_any_time),
 		cmocka_unit_test(a_team_is_made_and_taken_apart),
