@@ -44,3 +44,39 @@ def test_two_user_mode_linux_talk_and_use_the_control_queue(workdir, uml_net_ini
     assert machines[1].values("NIC")["address"] == net.mac(0x77)
     assert status["control-queue"]["commands"] > 5
     assert status["control-queue"]["errors"] == 0
+
+
+def test_a_driver_steers_by_hash_and_is_loaded_again(workdir, uml_net_initrd):
+    ports = [net.Port("uml0", workdir, 0, packed="off", mac=net.mac(0)),
+             net.Port("uml1", workdir, 1, queues=2, rss="on", packed="off", mac=net.mac(1))]
+    share = workdir / "share"
+    share.mkdir()
+    peer = Uml("uml0", workdir, uml_net_initrd, "netuml", memory=128, arguments="me=0")
+    machine = Uml("uml1", workdir, uml_net_initrd, "netrss", memory=128,
+                  arguments=f"me=1 peer=0 share={share}")
+    with net.switch(workdir, ports) as server, peer.start_on(ports[0], server):
+        peer.wait_for("SERVING")
+        with machine.start_on(ports[1], server):
+            def at(where, count):
+                assert machine.wait_for("AT", count) == where
+                status = server.port_status("uml1")
+                (share / where).touch()
+                return status
+
+            start, steering, again = (at(where, n) for n, where in
+                                      enumerate(("start", "steering", "again"), 1))
+            machine.wait_end()
+    assert {"RSS", "HASH_REPORT", "CTRL_VQ", "MQ"} <= set(start["features"])
+    # virtio_net_hdr_v1_hash
+    assert start["header-length"] == 20
+    assert (start["active-pairs"], start["rss"]) == (1, None)
+    assert steering["active-pairs"] == 2
+    assert steering["rss"]["table"] == [0, 1] * 64
+    assert steering["mac"] == net.mac(0x77)
+    assert "01:00:5e:01:02:03" in steering["filter"]["multicast"]
+    # Nothing of that is left for another driver.
+    assert (again["active-pairs"], again["rss"]) == (1, None)
+    assert "01:00:5e:01:02:03" not in again["filter"]["multicast"]
+    assert again["control-queue"]["errors"] == 0
+    said = machine.marks("NET")
+    assert len(said) == 2 and all(" result=ok " in line for line in said), "\n".join(said)

@@ -78,7 +78,7 @@ def guest_files(workdir):
     program = workdir / "netcheck"
     subprocess.run(["cc", "-O2", "-static", "-o", program, HERE / "guest/netcheck.c"], check=True)
     return {"init": HERE / "guest/init", "bin/netcheck": program,
-            **{f"tests/{name}.sh": HERE / f"guest/{name}.sh" for name in ("lib", "net", "netuml")}}
+            **{f"tests/{name}.sh": HERE / f"guest/{name}.sh" for name in ("lib", "net", "netrss", "netuml")}}
 
 
 def build_initrd(workdir):
