@@ -51,7 +51,7 @@ def numbers(interfaces):
     return ",".join(str(n.number) for n in interfaces)
 
 
-def sweep(machine, kind, size, here, there, vid=0, timeout=120):
+def sweep(machine, kind, size, here, there, vid=0, timeout=200):
     """Check all pairs of interfaces; complain about those that are wrong."""
     before = len(machine.marks("NET"))
     machine.order("sweep", kind, size, numbers(here), numbers(there), vid, timeout=timeout)
