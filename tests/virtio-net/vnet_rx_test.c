@@ -215,6 +215,7 @@ static void the_header_of_a_plain_frame_is_zero(void **state)
 {
 	struct rig *r = *state;
 
+	r->port[0].conf.rss = true;
 	serve_both(r);
 	for (unsigned int kind = 0; kind < 8; kind++) {
 		struct net_ring *rx = &drv(r, 0)->rx[0];
