@@ -196,7 +196,8 @@ struct build {
 	unsigned int nr_map;
 };
 
-/* The fields of every word that some rule asks for, and of the first two. */
+/* The fields of every word that some rule asks for, and of the first word, so that
+ * there is always one behind the byte. */
 static void choose_fields(struct build *b)
 {
 	bool used[GROUP_CNT] = { true, true };

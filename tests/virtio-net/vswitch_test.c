@@ -734,17 +734,22 @@ static void a_port_that_is_down_neither_sends_nor_gets(void **state)
 static void a_port_that_changes_its_vlan_is_heard_there(void **state)
 {
 	struct sw_port_conf ten = swkit_access(10), twenty = swkit_access(20);
+	struct swkit_port *d;
 	struct three t;
 
 	swkit_open(&t.k, NULL);
 	t.a = swkit_add(&t.k, "a", &ten);
 	t.b = swkit_add(&t.k, "b", &ten);
 	t.c = swkit_add(&t.k, "c", &twenty);
+	d = swkit_add(&t.k, "d", &ten);
 	learn_three(&t);
+	swkit_clear(d);
 	swkit_set(&t.k, t.b, &twenty);
+	/* In its former VLAN it is unknown: it may be behind any other port. */
 	swkit_send_one(&t.k, t.a, B, A);
 	swkit_send_one(&t.k, t.a, SWKIT_BROADCAST, A);
 	expect_got(&t, 0, 0, 0);
+	assert_int_equal(d->nr, 2);
 	swkit_send_one(&t.k, t.c, SWKIT_BROADCAST, C);
 	expect_got(&t, 0, 1, 0);
 	swkit_close(&t.k);
