@@ -244,6 +244,66 @@ void rig_talk(struct rig *r, unsigned int a, unsigned int b)
 	rig_expect(r, a, RIG_ANY_PAIR, RIG_MAC(a), RIG_MAC(b), 1514, 2);
 }
 
+/* --- commands ---------------------------------------------------------------------------- */
+
+void rig_pair_for_commands(struct rig *r)
+{
+	r->port[0].conf.pairs = RIG_PAIRS;
+	r->port[0].conf.rss = true;
+	r->port[0].drv_conf.pairs = RIG_PAIRS;
+	r->port[0].conf.has_mac = true;
+	memcpy(r->port[0].conf.mac, RIG_MAC(0), 6);
+	rig_pair(r);
+	assert_true(r->port[0].drv.ctrl.exists);
+}
+
+void rig_mode(struct rig *r, uint8_t command, bool on)
+{
+	uint8_t data = on;
+
+	assert_int_equal(net_ctrl(&r->port[0].drv, VIRTIO_NET_CTRL_RX, command, &data, 1),
+			 VIRTIO_NET_OK);
+}
+
+bool rig_reaches(struct rig *r, const uint8_t *dst)
+{
+	struct net *n = &r->port[0].drv;
+	int ret;
+
+	rig_send(r, 1, dst, RIG_MAC(1), 60, 7);
+	rig_settle(r);
+	for (unsigned int pair = 0; pair < n->pairs; pair++) {
+		ret = net_recv(n, pair, &r->frame);
+		assert_true(ret >= 0);
+		if (ret)
+			return true;
+	}
+	return false;
+}
+
+uint32_t rig_mac_table(uint8_t *p, uint32_t nr_uni, uint32_t nr_multi, unsigned int first)
+{
+	uint8_t *start = p;
+	le32 n = cpu_to_le32(nr_uni);
+
+	memcpy(p, &n, 4);
+	p += 4;
+	for (uint32_t i = 0; i < nr_uni; i++, p += 6) {
+		memcpy(p, RIG_MAC(0), 6);
+		p[4] = (uint8_t)((first + i) >> 8);
+		p[5] = (uint8_t)(0x10 + first + i);
+	}
+	n = cpu_to_le32(nr_multi);
+	memcpy(p, &n, 4);
+	p += 4;
+	for (uint32_t i = 0; i < nr_multi; i++, p += 6) {
+		memcpy(p, RIG_MULTICAST(0), 6);
+		p[4] = (uint8_t)((first + i) >> 8);
+		p[5] = (uint8_t)(first + i);
+	}
+	return (uint32_t)(p - start);
+}
+
 /* --- status -------------------------------------------------------------------------- */
 
 char *rig_status(struct rig *r, unsigned int i, const char *key)
@@ -254,4 +314,12 @@ char *rig_status(struct rig *r, unsigned int i, const char *key)
 
 	json_decref(obj);
 	return text;
+}
+
+uint64_t rig_dropped(struct rig *r, unsigned int i, enum drop_reason reason)
+{
+	struct sw_port_stats sum;
+
+	sw_port_stats_sum(vnet_port(r->port[i].vn), &sum);
+	return sum.drops[reason];
 }

@@ -76,6 +76,25 @@ void rig_expect_nothing(struct rig *r, unsigned int i);
 /* Frames go from one port to the other and back. */
 void rig_talk(struct rig *r, unsigned int a, unsigned int b);
 
+/* Ports 0 and 1; the driver of port 0 has an address, several pairs, and all that
+ * its control queue can be offered. */
+#define RIG_PAIRS 4
+void rig_pair_for_commands(struct rig *r);
+/* A command of port 0's driver is carried out; is refused. */
+#define RIG_CTRL(r, class, command, data, len)                                                     \
+	net_ctrl(&(r)->port[0].drv, VIRTIO_NET_CTRL_##class, VIRTIO_NET_CTRL_##class##_##command,  \
+		 data, len)
+#define RIG_OK(...) assert_int_equal(RIG_CTRL(__VA_ARGS__), VIRTIO_NET_OK)
+#define RIG_NO(...) assert_int_equal(RIG_CTRL(__VA_ARGS__), VIRTIO_NET_ERR)
+/* One of VIRTIO_NET_CTRL_RX_ is switched. */
+void rig_mode(struct rig *r, uint8_t command, bool on);
+/* Does a frame to this address, from port 1, reach port 0? */
+bool rig_reaches(struct rig *r, const uint8_t *dst);
+/* MAC_TABLE_SET's data: RIG_MAC(first + i) and RIG_MULTICAST(first + i). Its length. */
+uint32_t rig_mac_table(uint8_t *p, uint32_t nr_uni, uint32_t nr_multi, unsigned int first);
+
+/* Frames of port i dropped for this reason. */
+uint64_t rig_dropped(struct rig *r, unsigned int i, enum drop_reason reason);
 /* From vnet_status() of port i, as JSON text of the caller's to free. */
 char *rig_status(struct rig *r, unsigned int i, const char *key);
 #define rig_assert_status(r, i, key, expected)                                                     \
