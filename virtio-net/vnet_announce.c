@@ -65,6 +65,10 @@ static void start(struct vnet_rarp *rarp)
 	/* The lane of the driver's first transmit ring, if it is on one. */
 	unsigned int loop = vu_dev_ring_is_active(vn->dev, 1) ? loop_index(vq->loop) : 0;
 
+	/* The device is being destroyed: only what was posted before its port was
+	 * removed is sure to run before it is gone. */
+	if (!vn->port)
+		return;
 	rarp_make(rarp->frame, rarp->mac);
 	rarp->lane = vswitch_lane(vn->sw, loop);
 	rarp->busy = true;
