@@ -87,18 +87,20 @@ static json_t *counters(const struct sw_port *port)
 
 /* --- a port ---------------------------------------------------------------------- */
 
+/* Keys of a configuration are those by which it is given. */
 static void put_vlans(json_t *obj, const struct sw_port_conf *conf)
 {
 	char *set;
 
-	put_text(obj, "vlan-mode", conf->vlan_mode == SW_VLAN_ACCESS ? "access" : "trunk");
-	put_u64(obj, "vlan", conf->vlan);
-	if (conf->vlan_mode == SW_VLAN_ACCESS)
+	if (conf->vlan_mode == SW_VLAN_ACCESS) {
+		put_u64(obj, "vlan", conf->vlan);
 		return;
+	}
 	set = sw_vlans_format(conf->trunk);
 	if (set)
 		put_text(obj, "trunk", set);
 	free(set);
+	put_u64(obj, "native", conf->vlan);
 }
 
 static void put_macs(json_t *obj, const struct sw_port_conf *conf)
@@ -110,30 +112,30 @@ static void put_macs(json_t *obj, const struct sw_port_conf *conf)
 		mac_format(conf->macs[i], text);
 		json_array_append_new(macs, json_string(text));
 	}
-	json_object_set_new(obj, "macs", macs);
+	json_object_set_new(obj, "allowed-macs", macs);
 }
 
+/* Those that are set. */
 static json_t *limits(const struct sw_port_conf *conf)
 {
-	static const char *const names[SW_LIMIT_CNT] = {
-		[SW_LIMIT_IN_BYTES] = "in-bytes",   [SW_LIMIT_IN_FRAMES] = "in-frames",
-		[SW_LIMIT_OUT_BYTES] = "out-bytes", [SW_LIMIT_OUT_FRAMES] = "out-frames",
-		[SW_LIMIT_BROADCAST] = "broadcast", [SW_LIMIT_MULTICAST] = "multicast",
-		[SW_LIMIT_UNKNOWN] = "unknown",
+	static const char *const names[SW_LIMIT_CNT][2] = {
+		[SW_LIMIT_IN_BYTES] = { "limit-in", "limit-in-burst" },
+		[SW_LIMIT_IN_FRAMES] = { "limit-in-frames", "limit-in-frames-burst" },
+		[SW_LIMIT_OUT_BYTES] = { "limit-out", "limit-out-burst" },
+		[SW_LIMIT_OUT_FRAMES] = { "limit-out-frames", "limit-out-frames-burst" },
+		[SW_LIMIT_BROADCAST] = { "storm-broadcast", "storm-broadcast-burst" },
+		[SW_LIMIT_MULTICAST] = { "storm-multicast", "storm-multicast-burst" },
+		[SW_LIMIT_UNKNOWN] = { "storm-unknown", "storm-unknown-burst" },
 	};
 	json_t *obj = json_object();
 
 	for (int kind = 0; kind < SW_LIMIT_CNT; kind++) {
 		const struct sw_limit *l = sw_conf_limit(conf, (enum sw_limit_kind)kind);
-		json_t *one;
 
-		if (!l->rate)
-			continue;
-		one = json_object();
-		put_u64(one, "rate", l->rate);
+		if (l->rate)
+			put_u64(obj, names[kind][0], l->rate);
 		if (l->burst)
-			put_u64(one, "burst", l->burst);
-		json_object_set_new(obj, names[kind], one);
+			put_u64(obj, names[kind][1], l->burst);
 	}
 	return obj;
 }
@@ -198,7 +200,7 @@ json_t *vswitch_status(struct vswitch *sw)
 	put_u64(obj, "ports", nr_ports);
 	put_u64(obj, "lanes", sw->nr_lanes);
 	put_bool(obj, "forward-reserved", sw->forward_reserved);
-	put_u64(macs, "size", fdb->max);
+	put_u64(macs, "entries-max", fdb->max);
 	put_u64(macs, "entries", read_once(&fdb->nr));
 	put_u64(macs, "ageing", sw->ageing_s);
 	put_u64(macs, "learned", counter_read(&fdb->stats.learned));
