@@ -343,18 +343,21 @@ static const struct request *find_request(uint32_t type)
 	return &requests[type];
 }
 
-static bool index_fits(const struct vu_dev *dev, const struct request *req,
+/* The front-end was told to use more queues than the device has, perhaps. */
+static int check_index(const struct vu_dev *dev, const struct request *req,
 		       const struct vu_msg *msg)
 {
-	switch (req->index) {
-	case INDEX_U32:
-		return msg->payload.state.index < dev->queues;
-	case INDEX_U64:
-		return (msg->payload.u64 & VHOST_USER_VRING_INDEX_MASK) < dev->queues;
-	case NO_INDEX:
-		break;
-	}
-	return true;
+	uint32_t index = 0;
+
+	if (req->index == INDEX_U32)
+		index = msg->payload.state.index;
+	else if (req->index == INDEX_U64)
+		index = msg->payload.u64 & VHOST_USER_VRING_INDEX_MASK;
+	if (index < dev->queues)
+		return 0;
+	log_limited(LOG_LEVEL_WARNING, "%s: %s refused: ring %u, counted from 0, of %u", dev->name,
+		    req->name, index, dev->queues);
+	return -EPROTO;
 }
 
 /* The one place that compares a message with its row. */
@@ -370,10 +373,8 @@ static int check(const struct vu_dev *dev, const struct request *req, const stru
 		wrong = "unexpected descriptor";
 	else if (req->needs & ~dev->protocol_features)
 		wrong = "protocol feature not negotiated";
-	else if (!index_fits(dev, req, msg))
-		wrong = "the device has fewer rings";
 	if (!wrong)
-		return 0;
+		return check_index(dev, req, msg);
 	log_limited(LOG_LEVEL_WARNING, "%s: %s refused: %s (%u bytes, %u descriptors)", dev->name,
 		    req->name, wrong, msg->hdr.size, msg->nr_fds);
 	return -EPROTO;
