@@ -29,7 +29,7 @@ LOGS = ROOT / "build-logs"
 CPUS = os.cpu_count() or 1
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
 # A stage that takes longer than this hangs.
-STAGE_LIMIT = 1500
+STAGE_LIMIT = 2400
 FAILED = ("failure", "error")
 
 # name -> (compiler, meson options). The fuzzer's own flags are meson.build's.
