@@ -166,6 +166,8 @@ static void tagged_frames_arrive_of_the_vlans_asked_for(void **state)
 	assert_true(vlan_reaches(r, 10));
 	rig_mode(r, VIRTIO_NET_CTRL_RX_PROMISC, false);
 	assert_false(vlan_reaches(r, 10));
+	/* A priority is no VLAN. */
+	assert_true(vlan_reaches(r, 0));
 	assert_true(rig_reaches(r, RIG_BROADCAST));
 	RIG_OK(r, VLAN, ADD, &vid, 2);
 	assert_true(vlan_reaches(r, 10));
@@ -280,6 +282,7 @@ static void steering_by_hash_chooses_the_queue(void **state)
 	struct rig *r = *state;
 	struct rss rss = good_rss;
 	uint8_t data[1024];
+	char *text;
 
 	rig_pair_for_commands(r);
 	RIG_OK(r, MQ, RSS_CONFIG, data, rss_bytes(data, &rss, 8));
@@ -290,6 +293,9 @@ static void steering_by_hash_chooses_the_queue(void **state)
 	assert_int_equal(le16_to_cpu(r->frame.hdr.hash_report), VIRTIO_NET_HASH_REPORT_NONE);
 	/* The driver goes back to our choice. */
 	RIG_OK(r, MQ, VQ_PAIRS_SET, &(le16){ htole16(1) }, 2);
+	text = rig_status(r, 0, "rss");
+	assert_non_null(strstr(text, "\"table\": []"));
+	free(text);
 	rig_send(r, 1, RIG_MAC(0), RIG_MAC(1), 60, 4);
 	rig_expect(r, 0, 0, RIG_MAC(0), RIG_MAC(1), 60, 4);
 }

@@ -124,6 +124,35 @@ static void many_commands_at_once_are_answered_one_by_one(void **state)
 			  "{\"commands\": 20, \"errors\": 7, \"served\": true}");
 }
 
+static void an_answer_waits_for_every_loop(void **state)
+{
+	struct rig *r = *state;
+	struct drv_buf bufs[2];
+	struct net *n;
+
+	rig_pair_for_commands(r);
+	assert_int_equal(vnet_move(r->port[0].vn, -1, 0), 0);
+	rig_settle(r);
+	n = drv(r, 0);
+	n->cmd[0] = VIRTIO_NET_CTRL_RX;
+	n->cmd[1] = VIRTIO_NET_CTRL_RX_PROMISC;
+	n->cmd[2] = 0;
+	n->cmd[32] = NET_ACK_UNSET;
+	bufs[0] = (struct drv_buf){ n->cmd_gpa, 3 };
+	bufs[1] = (struct drv_buf){ n->cmd_gpa + 32, 1 };
+	assert_true(drv_add(&n->ctrl.ring, bufs, 1, 1, n) >= 0);
+	assert_int_equal(drv_submit(&n->ctrl.ring), 0);
+	/* The other one may be delivering by the old filter. */
+	for (int i = 0; i < 100; i++) {
+		loop_turn(r->loops[0]);
+		assert_true(evloop_run_once(r->ev, 0) >= 0);
+	}
+	assert_int_equal(n->cmd[32], NET_ACK_UNSET);
+	rig_settle(r);
+	assert_int_equal(n->cmd[32], VIRTIO_NET_OK);
+	assert_true(drv_has_used(&n->ctrl.ring));
+}
+
 static void stopping_the_ring_waits_for_the_command(void **state)
 {
 	struct rig *r = *state;
@@ -166,6 +195,7 @@ int main(void)
 		TEST(commands_may_be_cut_anyhow),
 		TEST(chains_of_every_wrong_shape_come_back),
 		TEST(many_commands_at_once_are_answered_one_by_one),
+		TEST(an_answer_waits_for_every_loop),
 		TEST(stopping_the_ring_waits_for_the_command),
 	};
 

@@ -158,6 +158,7 @@ static void what_a_driver_has_set_goes_with_the_driver(void **state)
 	/* Without a reset, the address is what it has read in the configuration. */
 	assert_int_equal(fe_get_config(&n->fe, 0, mac, 6), 0);
 	assert_memory_equal(mac, RIG_MAC(0), 6);
+	rig_assert_status(r, 0, "mac", "\"02:00:00:00:00:10\"");
 }
 
 /* Linux's virtio_uml stops no ring when a driver goes: it disables them, and sets
