@@ -36,6 +36,7 @@
 
 #define COLD_AFTER 64 /* turns without work */
 #define COLD_SHARE 8
+#define IDLE_TURN_NS 16 /* until it is measured */
 
 const char *const loop_mode_names[LOOP_MODE_CNT + 1] = { "busy", "adaptive", "interrupt", NULL };
 
@@ -269,6 +270,7 @@ static void *thread_main(void *arg)
 	loop->tick_ns = loop_now_ns();
 	loop->work_ns = loop->tick_ns;
 	loop->tick_turns = 1;
+	loop->idle_turn_ns = IDLE_TURN_NS;
 	while (!loop->quit) {
 		unsigned int work = turn(loop, !loop->turn_nr);
 

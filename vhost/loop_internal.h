@@ -34,6 +34,7 @@ struct loop {
 	uint64_t tick_ns; /* time of the last tick */
 	uint64_t work_ns; /* time of the last work seen */
 	unsigned int tick_turns; /* of the last tick, for samples */
+	uint64_t idle_turn_ns; /* what a turn without work takes */
 	/* How long to spin, and at most: for drivers, for requests outside. */
 	struct spin {
 		uint64_t ns, max_ns;

@@ -28,13 +28,34 @@
 
 #define NR_EVENTS 32
 
-/* By the share of turns that had work. */
+/* What a turn without work takes, from ticks that had none. Being taken off the
+ * CPU is no part of it. */
+static void learn_idle_turn(struct loop *loop, uint64_t span)
+{
+	uint64_t ns = min_u64(span / loop->turn_nr, 4 * loop->idle_turn_ns + 1);
+
+	loop->idle_turn_ns += ((int64_t)ns - (int64_t)loop->idle_turn_ns) / 4;
+}
+
+/* All of the time was work but for the turns without any: those are many and
+ * short, so that their number says nothing. */
+static uint64_t busy_part(struct loop *loop, uint64_t span)
+{
+	uint64_t idle_turns = loop->turn_nr - loop->tick_busy;
+
+	if (loop->tick_busy)
+		return span - min_u64(span, idle_turns * loop->idle_turn_ns);
+	if (loop->turn_nr == LOOP_TICK)
+		learn_idle_turn(loop, span);
+	return 0;
+}
+
 void loop_tick(struct loop *loop)
 {
 	struct loop_stats *s = &loop->stats;
-	uint64_t now = loop_now_ns(), span = now - loop->tick_ns, busy;
+	uint64_t now = loop_now_ns(), span = now - loop->tick_ns;
+	uint64_t busy = busy_part(loop, span);
 
-	busy = loop->turn_nr ? span * loop->tick_busy / loop->turn_nr : 0;
 	counter_add(&s->turns, loop->turn_nr);
 	counter_add(&s->busy_turns, loop->tick_busy);
 	counter_add(&s->busy_ns, busy);

@@ -15,35 +15,59 @@
 #define VIRTQ_BURST_FETCH 2
 
 /*
- * The pointer for [addr, addr + len) if all of that is in one region, else NULL:
- * then, and behind a virtual IOMMU, the chain is walked.
+ * The region of the last hit, as locals of a loop over plain chains: nearly all
+ * buffers of a guest are in one region. Empty behind a virtual IOMMU, where every
+ * chain is walked.
  */
-static inline uint8_t *virtq_burst_ptr(struct virtq *vq, uint64_t addr, uint32_t len, bool writable)
+struct virtq_window {
+	uint64_t gpa, size;
+	uint8_t *host;
+};
+
+static inline struct virtq_window virtq_burst_window(const struct virtq *vq)
 {
 	const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
-	uint8_t *p;
 
 	if (unlikely(vq->tlb))
-		return NULL;
-	if (likely(addr >= r->gpa && addr < r->end && len && len <= r->end - addr))
-		p = r->host + (addr - r->gpa);
-	else
-		p = gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint);
-	for (unsigned int i = 0; p && i < VIRTQ_BURST_FETCH; i++) {
+		return (struct virtq_window){ 0 };
+	return (struct virtq_window){ r->gpa, r->end - r->gpa, r->host };
+}
+
+/* Another region, if there is one that holds all of [addr, addr + len). */
+static inline bool virtq_burst_look_elsewhere(struct virtq *vq, struct virtq_window *w,
+					      uint64_t addr, uint32_t len)
+{
+	if (vq->tlb || !gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint))
+		return false;
+	*w = virtq_burst_window(vq);
+	return true;
+}
+
+/* One more chain of one buffer, whose first lines are fetched; false if it is not
+ * all in one region. */
+static inline __attribute__((always_inline)) bool virtq_burst_add(struct virtq *vq,
+								  struct virtq_buf *buf,
+								  struct virtq_window *w,
+								  uint64_t addr, uint32_t len,
+								  uint16_t id, bool writable)
+{
+	/* Wraps for what is below the region, and so is beyond it. */
+	uint64_t off = addr - w->gpa;
+	uint8_t *p;
+
+	if (unlikely(off >= w->size || !len || len > w->size - off)) {
+		if (!virtq_burst_look_elsewhere(vq, w, addr, len))
+			return false;
+		off = addr - w->gpa;
+	}
+	p = w->host + off;
+	for (unsigned int i = 0; i < VIRTQ_BURST_FETCH; i++) {
 		/* To be written means to be taken from the driver's cache. */
 		if (writable)
 			__builtin_prefetch(p + i * CACHE_LINE, 1);
 		else
 			__builtin_prefetch(p + i * CACHE_LINE, 0);
 	}
-	return p;
-}
-
-/* One more chain of one buffer. */
-static inline void virtq_burst_add(struct virtq_burst *b, uint8_t *p, uint32_t len, uint16_t id)
-{
-	struct virtq_buf *buf = &b->buf[b->nr++];
-
 	*buf = (struct virtq_buf){
 		.one = { p, len },
 		.iov = &buf->one,
@@ -52,6 +76,7 @@ static inline void virtq_burst_add(struct virtq_burst *b, uint8_t *p, uint32_t l
 		.nr_desc = 1,
 		.nr_iov = 1,
 	};
+	return true;
 }
 
 /* Room for one more chain of any form? If not, the next burst has it. */

@@ -16,9 +16,9 @@ static_assert(offsetof(struct pvirtq_desc, len) == 8 && offsetof(struct pvirtq_d
 #define FLAGS_SHIFT 48
 #define ID_SHIFT 32
 
-static inline uint64_t *second_half(const struct virtq *vq, uint16_t pos)
+static inline uint64_t *second_half(struct pvirtq_desc *d)
 {
-	return (uint64_t *)(void *)&virtq_ring_desc(vq, pos)->len;
+	return (uint64_t *)(void *)&d->len;
 }
 
 /* What the flags of an available descriptor are that is alone in its chain. */
@@ -53,36 +53,64 @@ static bool look_chain(struct virtq *vq, struct virtq_burst *b)
 	return true;
 }
 
-/* Next to look at; false: none available, the ring broke, or the burst is full. */
+/*
+ * As many chains of one buffer as follow each other up to the ring's end. What
+ * ends the run is for look_one().
+ */
+static inline __attribute__((always_inline)) void look_plain(struct virtq *vq,
+							     struct virtq_burst *b,
+							     unsigned int want, bool writable)
+{
+	const uint16_t plain = plain_flags(b->wrap, writable);
+	struct virtq_window w = virtq_burst_window(vq);
+	struct pvirtq_desc *d = virtq_ring_desc(vq, b->pos);
+	struct virtq_buf *buf = &b->buf[b->nr];
+	const uint32_t size = vq->conf.size;
+	unsigned int max = (unsigned int)min_u64(want - b->nr, size - b->pos), nr;
+
+	for (nr = 0; nr < max; nr++, d++, buf++) {
+		/* Pairs with the driver's release of the flags: the rest of the
+		 * descriptor is visible after this. */
+		uint64_t half = le64_to_cpu((le64){ load_acquire(second_half(d)) });
+		uint16_t id = (uint16_t)(half >> ID_SHIFT);
+		uint64_t addr;
+
+		if ((half >> FLAGS_SHIFT & PLAIN_MASK) != plain || unlikely(id >= size))
+			break;
+		addr = le64_to_cpu((le64){ read_once(&d->addr.wire) });
+		if (!virtq_burst_add(vq, buf, &w, addr, (uint32_t)half, id, writable))
+			break;
+	}
+	b->nr += nr;
+	b->pos += (uint16_t)nr;
+	if (b->pos == size) {
+		b->pos = 0;
+		b->wrap = !b->wrap;
+	}
+}
+
+/* Any chain; false: none available, the ring broke, or the burst is full. */
 static bool look_one(struct virtq *vq, struct virtq_burst *b)
 {
 	/* Pairs with the driver's release of the flags: the rest of the chain is
 	 * visible after this. */
-	uint64_t half = le64_to_cpu((le64){ load_acquire(second_half(vq, b->pos)) });
-	uint16_t flags = (uint16_t)(half >> FLAGS_SHIFT), id = (uint16_t)(half >> ID_SHIFT);
-	uint8_t *p;
+	const le16 *flags = &virtq_ring_desc(vq, b->pos)->flags;
 
-	if (unlikely((flags & PLAIN_MASK) != plain_flags(b->wrap, b->writable)))
-		return virtq_is_avail(flags, b->wrap) && look_chain(vq, b);
-	p = virtq_burst_ptr(
-		vq, le64_to_cpu((le64){ read_once(&virtq_ring_desc(vq, b->pos)->addr.wire) }),
-		(uint32_t)half, b->writable);
-	if (unlikely(!p || id >= vq->conf.size))
-		return look_chain(vq, b);
-	virtq_burst_add(b, p, (uint32_t)half, id);
-	if (++b->pos == vq->conf.size) {
-		b->pos = 0;
-		b->wrap = !b->wrap;
-	}
-	return true;
+	if (!virtq_is_avail(le16_to_cpu((le16){ load_acquire(&flags->wire) }), b->wrap))
+		return false;
+	return look_chain(vq, b);
 }
 
 void virtq_packed_look(struct virtq *vq, struct virtq_burst *b, unsigned int want)
 {
 	if (!virtq_may_pop(vq))
 		return;
-	while (b->nr < want && look_one(vq, b))
-		;
+	do {
+		if (b->writable)
+			look_plain(vq, b, want, true);
+		else
+			look_plain(vq, b, want, false);
+	} while (b->nr < want && look_one(vq, b));
 }
 
 /* Over nr entries of the ring from *pos on. */
@@ -112,10 +140,46 @@ static inline uint64_t used_half(bool wrap, uint16_t id, uint32_t written)
 
 /* id and len with flags, in one store. Pairs with the driver's acquire of the
  * flags: what was written to the buffers comes first. */
-static inline void put_used(struct virtq *vq, uint16_t pos, uint64_t half)
+static inline void put_used(struct pvirtq_desc *d, uint64_t half)
 {
-	store_release(second_half(vq, pos), half);
-	virtq_log_write(vq, virtq_ring_desc(vq, pos), sizeof(struct pvirtq_desc));
+	store_release(second_half(d), half);
+}
+
+/* All but the first of nr chains: from *pos on, which moves. The sum of their ring
+ * entries. */
+static uint32_t use_rest(struct virtq *vq, const struct virtq_burst *b, unsigned int nr,
+			 uint16_t *pos, bool *wrap)
+{
+	/* Not read anew after each store. */
+	struct pvirtq_desc *ring = vq->conf.desc;
+	const struct virtq_buf *buf = b->buf;
+	const uint32_t size = vq->conf.size;
+	bool wrapped = *wrap;
+	uint32_t at = *pos, sum = 0;
+
+	for (unsigned int i = 1; i < nr; i++) {
+		put_used(&ring[at], used_half(wrapped, buf[i].id, buf[i].written));
+		sum += buf[i].nr_desc;
+		at += buf[i].nr_desc;
+		if (unlikely(at >= size)) {
+			at -= size;
+			wrapped = !wrapped;
+		}
+	}
+	*pos = (uint16_t)at;
+	*wrap = wrapped;
+	return sum;
+}
+
+/* After the last write to them: the log may have been taken meanwhile. */
+static void log_used(struct virtq *vq, const struct virtq_burst *b, unsigned int nr, uint16_t pos)
+{
+	bool wrap = false;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		virtq_log_write(vq, virtq_ring_desc(vq, pos), sizeof(struct pvirtq_desc));
+		step(vq, &pos, &wrap, b->buf[i].nr_desc);
+	}
 }
 
 void virtq_packed_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
@@ -124,28 +188,25 @@ void virtq_packed_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 	uint32_t nr_desc = 0;
 	uint64_t head;
 
-	for (unsigned int i = 0; i < nr; i++)
-		nr_desc += b->buf[i].nr_desc;
 	if (vq->in_order && !b->writable) {
 		/*
 		 * VIRTIO 1.3, "In-order use of descriptors": one used descriptor
 		 * tells of all chains up to its own, so of those in which nothing
 		 * was written: the driver cannot learn their lengths.
 		 */
+		for (unsigned int i = 0; i < nr; i++)
+			nr_desc += b->buf[i].nr_desc;
 		head = used_half(vq->used_wrap, b->buf[nr - 1].id, 0);
 		step(vq, &vq->used_idx, &vq->used_wrap, nr_desc);
 	} else {
 		head = used_half(vq->used_wrap, b->buf[0].id, b->buf[0].written);
 		step(vq, &vq->used_idx, &vq->used_wrap, b->buf[0].nr_desc);
-		for (unsigned int i = 1; i < nr; i++) {
-			const struct virtq_buf *buf = &b->buf[i];
-
-			put_used(vq, vq->used_idx, used_half(vq->used_wrap, buf->id, buf->written));
-			step(vq, &vq->used_idx, &vq->used_wrap, buf->nr_desc);
-		}
+		nr_desc = b->buf[0].nr_desc + use_rest(vq, b, nr, &vq->used_idx, &vq->used_wrap);
 	}
 	/* Last: the driver looks at the others only after this one. */
-	put_used(vq, first, head);
+	put_used(virtq_ring_desc(vq, first), head);
+	if (unlikely(vq->conf.log))
+		log_used(vq, b, nr, first);
 	step(vq, &vq->avail_idx, &vq->avail_wrap, nr_desc);
 	vq->avail_seen = vq->avail_idx;
 	b->published += nr_desc;

@@ -10,27 +10,14 @@
  * the cache at once. */
 #define LOOK_AHEAD 32
 
-/* Next to look at; false: the ring broke, or the burst is full. */
+/* Any chain; false: the ring broke, or the burst is full. */
 static bool look_one(struct virtq *vq, struct virtq_burst *b, uint16_t head)
 {
-	const struct virtq_desc *table = vq->conf.desc;
-	uint16_t want = b->writable ? VIRTQ_DESC_F_WRITE : 0;
 	struct virtq_chain c;
-	struct virtq_desc d;
-	uint8_t *p;
 
 	if (unlikely(head >= vq->conf.size)) {
 		virtq_break(vq, "a descriptor id outside of the ring");
 		return false;
-	}
-	virtq_copy_desc(&d, &table[head]);
-	if (likely((le16_to_cpu(d.flags) &
-		    (VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_INDIRECT)) == want)) {
-		p = virtq_burst_ptr(vq, le64_to_cpu(d.addr), le32_to_cpu(d.len), want);
-		if (likely(p)) {
-			virtq_burst_add(b, p, le32_to_cpu(d.len), head);
-			return true;
-		}
 	}
 	if (!virtq_burst_has_room(b))
 		return false;
@@ -42,23 +29,62 @@ static bool look_one(struct virtq *vq, struct virtq_burst *b, uint16_t head)
 	return true;
 }
 
+/*
+ * As many chains of one buffer as follow each other; how many. What ends the run is
+ * for look_one().
+ */
+static inline __attribute__((always_inline)) unsigned int look_plain(struct virtq *vq,
+								     struct virtq_burst *b,
+								     const uint16_t *head,
+								     unsigned int nr, bool writable)
+{
+	const uint16_t mask = VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_INDIRECT;
+	const uint16_t plain = writable ? VIRTQ_DESC_F_WRITE : 0;
+	struct virtq_window w = virtq_burst_window(vq);
+	const struct virtq_desc *table = vq->conf.desc;
+	struct virtq_buf *buf = &b->buf[b->nr];
+	const uint32_t size = vq->conf.size;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++, buf++) {
+		struct virtq_desc d;
+
+		if (unlikely(head[i] >= size))
+			break;
+		virtq_copy_desc(&d, &table[head[i]]);
+		if ((le16_to_cpu(d.flags) & mask) != plain ||
+		    !virtq_burst_add(vq, buf, &w, le64_to_cpu(d.addr), le32_to_cpu(d.len), head[i],
+				     writable))
+			break;
+	}
+	b->nr += i;
+	b->pos += (uint16_t)i;
+	return i;
+}
+
 static bool look_some(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 {
 	const struct virtq_avail *avail = vq->conf.driver;
 	const struct virtq_desc *table = vq->conf.desc;
+	const uint16_t mask = vq->mask, pos = b->pos;
 	uint16_t head[LOOK_AHEAD];
 
 	for (unsigned int i = 0; i < nr; i++) {
-		head[i] = virtq_read_le16(&avail->ring[(b->pos + i) & vq->mask]);
+		head[i] = virtq_read_le16(&avail->ring[(pos + i) & mask]);
 		/* A hint for the cache only: any index within the table does. */
-		__builtin_prefetch(&table[head[i] & vq->mask]);
+		__builtin_prefetch(&table[head[i] & mask]);
 	}
-	for (unsigned int i = 0; i < nr; i++) {
-		if (!look_one(vq, b, head[i]))
+	for (unsigned int i = 0;;) {
+		if (b->writable)
+			i += look_plain(vq, b, head + i, nr - i, true);
+		else
+			i += look_plain(vq, b, head + i, nr - i, false);
+		if (i == nr)
+			return true;
+		if (!look_one(vq, b, head[i++]))
 			return false;
 		b->pos++;
 	}
-	return true;
 }
 
 void virtq_split_look(struct virtq *vq, struct virtq_burst *b, unsigned int want)
@@ -78,13 +104,21 @@ void virtq_split_look(struct virtq *vq, struct virtq_burst *b, unsigned int want
 	}
 }
 
-static void put_used(struct virtq *vq, uint16_t idx, uint16_t id, uint32_t len)
+/* The nr chains from b->buf on, at the used index. */
+static void put_used(struct virtq *vq, const struct virtq_buf *buf, unsigned int nr)
 {
 	struct virtq_used *used = vq->conf.device;
-	struct virtq_used_elem *e = &used->ring[idx & vq->mask];
+	const uint16_t mask = vq->mask, idx = vq->used_idx;
 
-	*e = (struct virtq_used_elem){ .id = cpu_to_le32(id), .len = cpu_to_le32(len) };
-	virtq_log_write(vq, e, sizeof(*e));
+	for (unsigned int i = 0; i < nr; i++)
+		used->ring[(idx + i) & mask] = (struct virtq_used_elem){
+			.id = cpu_to_le32(buf[i].id),
+			.len = cpu_to_le32(buf[i].written),
+		};
+	if (likely(!vq->conf.log))
+		return;
+	for (unsigned int i = 0; i < nr; i++)
+		virtq_log_write(vq, &used->ring[(idx + i) & mask], sizeof(used->ring[0]));
 }
 
 void virtq_split_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
@@ -96,12 +130,10 @@ void virtq_split_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 	 * chains up to its own, so of those in which nothing was written: the
 	 * driver cannot learn their lengths.
 	 */
-	if (vq->in_order && !b->writable) {
-		put_used(vq, vq->used_idx, b->buf[nr - 1].id, 0);
-	} else {
-		for (unsigned int i = 0; i < nr; i++)
-			put_used(vq, (uint16_t)(vq->used_idx + i), b->buf[i].id, b->buf[i].written);
-	}
+	if (vq->in_order && !b->writable)
+		put_used(vq, &b->buf[nr - 1], 1);
+	else
+		put_used(vq, b->buf, nr);
 	vq->avail_idx += (uint16_t)nr;
 	vq->used_idx += (uint16_t)nr;
 	b->published += nr;

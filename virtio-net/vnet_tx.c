@@ -53,48 +53,84 @@ static void copy_front(const struct virtq_buf *buf, void *dst, size_t n)
 	}
 }
 
-/* The usual case: header and head are in one buffer. */
 static inline void frame_of_one(struct frame *f, uint8_t *room, const struct virtq_buf *buf,
-				uint32_t hdr_len)
+				uint32_t hdr_len, uint16_t queue)
 {
-	const uint8_t *p = buf->iov->iov_base;
+	const uint8_t *p = buf->one.iov_base;
 
 	*f = (struct frame){
 		.head = room + FRAME_HEADROOM,
-		.tail = buf->iov,
+		.tail = &buf->one,
 		.len = buf->len - hdr_len,
 		.tail_off = hdr_len + FRAME_HEAD_FIRST,
 		.head_len = FRAME_HEAD_FIRST,
 		.nr_tail = 1,
+		.queue = queue,
 	};
 	memcpy(f->head, p + hdr_len, FRAME_HEAD_FIRST);
 }
 
-/* One chain becomes the next frame. 0 or -reason. */
-static inline int take(struct tx_burst *tx, const struct virtq_buf *buf)
+/* Any chain becomes the next frame. 0 or -reason. */
+static int take(struct tx_burst *tx, const struct virtq_buf *buf)
 {
-	uint32_t hdr_len = tx->q->hdr_len;
 	struct frame *f = &tx->frame[tx->nr];
+	uint32_t hdr_len = tx->q->hdr_len;
 	struct virtio_net_hdr hdr;
 
-	if (unlikely(buf->error || buf->len < hdr_len + ETH_HDR_LEN))
+	if (buf->error || buf->len < hdr_len + ETH_HDR_LEN)
 		return -DROP_BAD_CHAIN;
-	if (likely(buf->iov->iov_len >= hdr_len + FRAME_HEAD_FIRST)) {
-		memcpy(&hdr, buf->iov->iov_base, sizeof(hdr));
-		if (likely(buf->nr_iov == 1))
-			frame_of_one(f, room_of(tx, tx->nr), buf, hdr_len);
-		else
-			frame_init(f, room_of(tx, tx->nr), buf->iov, buf->nr_iov, hdr_len,
-				   buf->len - hdr_len);
-	} else {
-		copy_front(buf, &hdr, sizeof(hdr));
-		frame_init(f, room_of(tx, tx->nr), buf->iov, buf->nr_iov, hdr_len,
-			   buf->len - hdr_len);
-	}
+	copy_front(buf, &hdr, sizeof(hdr));
+	frame_init(f, room_of(tx, tx->nr), buf->iov, buf->nr_iov, hdr_len, buf->len - hdr_len);
 	f->queue = (uint16_t)(tx->q->index / 2);
-	if (likely(!(hdr.flags | hdr.gso_type) && f->len <= tx->plain_max))
-		return 0;
 	return offload_accept(f, &hdr, tx->features, tx->mtu);
+}
+
+/*
+ * The usual case: one buffer, a header that asks for nothing, and a frame that is
+ * neither short nor long. Only flags and gso_type are read, at once: the other
+ * fields mean nothing without them.
+ */
+static inline bool is_plain(const struct tx_burst *tx, const struct virtq_buf *buf,
+			    uint32_t hdr_len)
+{
+	uint16_t asked;
+
+	static_assert(offsetof(struct virtio_net_hdr, flags) == 0 &&
+			      offsetof(struct virtio_net_hdr, gso_type) == 1,
+		      "one word of both");
+	if (unlikely(buf->nr_iov != 1 || buf->error ||
+		     buf->len - hdr_len - FRAME_HEAD_FIRST > tx->plain_max - FRAME_HEAD_FIRST))
+		return false;
+	memcpy(&asked, buf->one.iov_base, sizeof(asked));
+	return likely(!asked);
+}
+
+/* The nr chains of the burst become tx->nr frames; the sum of their lengths. */
+static uint64_t take_all(struct tx_burst *tx, unsigned int nr, uint64_t *drops)
+{
+	const uint16_t queue = (uint16_t)(tx->q->index / 2);
+	const uint32_t hdr_len = tx->q->hdr_len;
+	struct frame *f = tx->frame;
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		const struct virtq_buf *buf = &tx->buf[i];
+
+		if (is_plain(tx, buf, hdr_len)) {
+			frame_of_one(f, room_of(tx, tx->nr), buf, hdr_len, queue);
+		} else {
+			int ret = take(tx, buf);
+
+			if (unlikely(ret < 0)) {
+				counter_add(&drops[-ret], 1);
+				continue;
+			}
+		}
+		bytes += f->len;
+		f++;
+		tx->nr++;
+	}
+	return bytes;
 }
 
 static void burst_begin(struct tx_burst *tx, struct vnet_queue *q)
@@ -114,12 +150,11 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 	struct vnet *vn = q->vn;
 	/* Pairs with the release of whoever takes the device out of the switch. */
 	struct sw_port *port = load_acquire(&vn->port);
-	uint64_t bytes = 0;
 	struct virtq_burst b;
 	struct sw_lane *lane;
 	struct tx_burst tx;
 	unsigned int nr;
-	int ret;
+	uint64_t bytes;
 
 	if (unlikely(!port))
 		return 0;
@@ -130,14 +165,7 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 	burst_begin(&tx, q);
 	lane = vswitch_lane(vn->sw, loop_index(vq->loop));
 	lane_tick(lane);
-	for (unsigned int i = 0; i < nr; i++) {
-		ret = take(&tx, &tx.buf[i]);
-		if (unlikely(ret < 0)) {
-			counter_add(&sw_stats(port, lane)->drops[-ret], 1);
-			continue;
-		}
-		bytes += tx.frame[tx.nr++].len;
-	}
+	bytes = take_all(&tx, nr, sw_stats(port, lane)->drops);
 	counter_add(&q->frames, tx.nr);
 	counter_add(&q->bytes, bytes);
 	counter_add(&q->bursts, 1);
