@@ -198,6 +198,7 @@ static int call(struct exchange *x, const char *method, json_t *params, char **l
 {
 	int res = connect_server(x);
 
+	*len = *end = 0;
 	if (res < 0)
 		return res;
 	res = send_request(x, method, params);
@@ -255,6 +256,7 @@ int rpc_client_stream(const char *path, const char *method, json_t *params, int 
 		fd_replace(&x.fd, -1);
 		return res;
 	}
+	assert(*rest);
 	*rest_len = end - len - 1;
 	memmove(*rest, *rest + len + 1, *rest_len);
 	*fd = x.fd;

@@ -67,7 +67,7 @@ static void prepare(struct batch *b)
 
 static void send_batch(struct batch *b)
 {
-	uint32_t len[BATCH_MAX];
+	uint64_t bytes = 0;
 	unsigned int sent;
 
 	if (b->prepare)
@@ -76,19 +76,20 @@ static void send_batch(struct batch *b)
 		return;
 	/* The device may free an mbuf before we can ask it. */
 	for (unsigned int i = 0; i < b->nr; i++)
-		len[i] = b->mbuf[i]->pkt_len;
+		bytes += b->mbuf[i]->pkt_len;
 	if (b->txq->shared)
 		rte_spinlock_lock(&b->txq->lock);
 	sent = rte_eth_tx_burst(b->dev->port, b->txq->queue, b->mbuf, (uint16_t)b->nr);
 	if (b->txq->shared)
 		rte_spinlock_unlock(&b->txq->lock);
-	for (unsigned int i = 0; i < sent; i++)
-		b->bytes += len[i];
-	b->frames += sent;
-	if (sent < b->nr) {
+	if (unlikely(sent < b->nr)) {
+		for (unsigned int i = sent; i < b->nr; i++)
+			bytes -= b->mbuf[i]->pkt_len;
 		rte_pktmbuf_free_bulk(b->mbuf + sent, b->nr - sent);
 		drop(b, DROP_NO_BUFFER, b->nr - sent);
 	}
+	b->frames += sent;
+	b->bytes += bytes;
 	b->nr = 0;
 }
 

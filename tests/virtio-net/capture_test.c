@@ -41,7 +41,7 @@ static void ended(void *opaque)
 
 static int begin(struct rig *r, struct capture_conf *conf, char *err)
 {
-	int pair[2], res;
+	int pair[2] = { -1, -1 }, res;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
 			 0);
@@ -165,7 +165,7 @@ static void both_directions_come_in_order(void **state)
 {
 	const struct swkit_frame ab = { B, A, .mark = 1 }, ba = { A, B, .mark = 2 };
 	uint64_t passed, lost;
-	uint8_t marks[8];
+	uint8_t marks[8] = { 0 };
 	struct rig r;
 
 	rig_open(&r, (struct capture_conf){ 0 });
@@ -204,7 +204,7 @@ static void a_filter_decides_on_the_whole_frame(void **state)
 		{ B, A, .len = 1000, .mark = 8 },
 		{ B, A, .len = 1000, .mark = 7 },
 	};
-	uint8_t marks[8];
+	uint8_t marks[8] = { 0 };
 	struct rig r;
 
 	rig_open(&r, (struct capture_conf){ .filter = "ether[999] = 7" });

@@ -727,11 +727,13 @@ static void status_tells_what_it_is(void **state)
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
 /* DPDK is not instrumented: what its locks order is a race to ThreadSanitizer. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): its name */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
 	return "race:librte_\n";
 }
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 #endif
 #endif
 
