@@ -242,6 +242,36 @@ class Loops(AppTest):
             self.assertEqual(done.returncode, 1)
             self.assertIn(message, done.stderr)
 
+    def test_uplinks_come_go_and_move_while_others_forward(self):
+        cpus = sorted(os.sched_getaffinity(0))[:2]
+        # net_null receives all the time, and takes what it is given.
+        self.start(
+            f"--cpus={','.join(map(str, cpus))}",
+            "--control",
+            self.control,
+            "--uplink",
+            "name=up0,dev=net_null0",
+            "--uplink",
+            "name=up1,dev=net_null1",
+        )
+
+        def taken(name):
+            return self.port_counters(name)["in-frames"]
+
+        for i in range(10):
+            before = taken("up0"), taken("up1")
+            self.ctl_json("add-uplink", "name=up2,dev=net_null2,queues=2,vlan=1")
+            self.ctl_json("move", "up0", i % len(cpus))
+            self.ctl_json("set", "up1", f"limit-out-frames={i},isolated={'on' if i % 2 else 'off'}")
+            self.ctl_json("mac-flush")
+            self.ctl_json("remove", "up2")
+            while taken("up0") == before[0] or taken("up1") == before[1]:
+                pass
+
+    def port_counters(self, name):
+        (port,) = self.ctl_json("status", name)["ports"]
+        return port["switch"]["counters"]
+
 
 class Rates(NetControlTest):
     def test_top_shows_what_happens_in_an_interval(self):
