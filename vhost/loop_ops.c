@@ -61,7 +61,7 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 {
 	struct virtq *vq = op->vq;
 	const struct virtq_conf *conf = &op->conf;
-	bool moved = conf->gm != vq->conf.gm;
+	bool moved = conf->gm != vq->conf.gm, new_call = conf->call_fd != vq->conf.call_fd;
 
 	virtq_flush(vq);
 	if (conf->kick_fd != vq->conf.kick_fd) {
@@ -81,6 +81,10 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 	vq->conf.enabled = conf->enabled;
 	vq->conf.gm = conf->gm;
 	vq->avail_seen = vq->avail_idx;
+	/* QEMU changes it while the guest masks an interrupt, and does not wait: what
+	 * the old one was told since may have been told to nobody. */
+	if (new_call)
+		virtq_notify_driver(vq);
 	if (moved && vq->tlb)
 		virtq_tlb_drop(vq, iova(0), UINT64_MAX);
 	if (moved) {

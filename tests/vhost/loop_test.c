@@ -327,13 +327,14 @@ static void stop_while_memory_changes_ends_both(void **state)
 	gmem_destroy(after);
 }
 
-static void a_new_call_descriptor_hears_of_the_next_batch(void **state)
+static void a_new_call_descriptor_hears_at_once_and_of_the_next_batch(void **state)
 {
 	struct rig *r = rig_open_started(state);
 	struct virtq_conf conf = r->k->vq.conf;
 
 	conf.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_true(post_sync(r, conf));
+	assert_int_equal(rk_drain(conf.call_fd), 1);
 	rk_put_good(r->k, 0);
 	turn_all(r);
 	end_one(r);
@@ -477,7 +478,7 @@ static const struct CMUnitTest tests[] = {
 	BOTH(the_same_memory_is_answered_at_once),
 	BOTH(new_memory_is_answered_when_the_old_one_is_not_used_any_more),
 	BOTH(stop_while_memory_changes_ends_both),
-	BOTH(a_new_call_descriptor_hears_of_the_next_batch),
+	BOTH(a_new_call_descriptor_hears_at_once_and_of_the_next_batch),
 	BOTH(a_new_kick_descriptor_that_cannot_be_watched_breaks_the_ring),
 	BOTH(what_is_pushed_is_published_by_a_sync),
 	BOTH(work_runs_in_the_order_it_was_posted),

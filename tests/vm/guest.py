@@ -394,9 +394,13 @@ class Guest:
         """Wait until tagio has done this many operations more on a disk, as
         counted from its next report."""
         reports = len(self.io_ops(disk))
-        wait_until(lambda: self._check() and len(self.io_ops(disk)) > reports
-                   and self.io_ops(disk)[-1] >= self.io_ops(disk)[reports] + ops,
-                   timeout, f"I/O of {self.name} on {disk.name} to go on")
+        try:
+            wait_until(lambda: self._check() and len(self.io_ops(disk)) > reports
+                       and self.io_ops(disk)[-1] >= self.io_ops(disk)[reports] + ops,
+                       timeout, f"I/O of {self.name} on {disk.name} to go on")
+        except GuestError as e:
+            status = "\n".join(server.ctl("status", "--json") for server in self.servers)
+            raise GuestError(f"{e}\n{self.story()}\n{status}") from None
 
     def verified(self, disk):
         """What tagio found in the end on this disk: blocks written, none bad."""
@@ -463,9 +467,13 @@ class Qemu(Guest):
 
     def argv(self, disks):
         append = f"{KERNEL_OPTIONS} test={self.test} {self.arguments}"
+        # maxcpus: of a machine that can have one processor only, QEMU translates
+        # locked instructions into plain ones, and with them the guest's fences.
+        # Between a guest and a back-end those are needed all the same: without,
+        # a notification is lost once in some million requests.
         argv = [*self.command, "-nodefaults", "-no-user-config", "-display", "none",
                 "-machine", "q35,memory-backend=m0", "-accel", "tcg,thread=multi",
-                "-cpu", "max", "-smp", str(self.smp), "-m", f"{self.memory},slots=4,maxmem=4G",
+                "-cpu", "max", "-smp", f"{self.smp},maxcpus={max(2, self.smp)}", "-m", f"{self.memory},slots=4,maxmem=4G",
                 "-object", f"memory-backend-memfd,id=m0,size={self.memory}M,share=on",
                 "-kernel", str(self.kernel), "-initrd", str(self.initrd), "-append", append,
                 "-serial", f"file:{self.serial}",
