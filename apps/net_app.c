@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apps/net_vf.h"
 #include "core/log.h"
 
 struct net_port *net_app_find(struct net_app *app, const char *name)
@@ -109,11 +110,13 @@ int net_app_add_port(struct net_app *app, struct vnet_conf *conf, const char *ac
 	return keep(fresh, res, port);
 }
 
-int net_app_add_uplink(struct net_app *app, struct uplink_conf *conf, const char *acl,
-		       struct net_port **port, char *err)
+int net_app_add_uplink(struct net_app *app, struct net_uplink_conf *uplink, struct net_port **port,
+		       char *err)
 {
+	struct uplink_conf *conf = &uplink->conf;
 	struct net_port *fresh = new_port(app, conf->name, "uplink", err);
-	int res;
+	char vf[UPLINK_DEVICES_MAX][SRIOV_ADDR_LEN];
+	int res = 0;
 
 	if (!fresh)
 		return -EEXIST;
@@ -122,7 +125,12 @@ int net_app_add_uplink(struct net_app *app, struct uplink_conf *conf, const char
 	conf->loops = app->app.loops;
 	conf->nr_loops = app->app.nr_loops;
 	conf->sw = app->sw;
-	res = load_acl(app, acl, &conf->port, err);
+	for (unsigned int i = 0; uplink->is_vf && i < conf->nr_dev && !res; i++) {
+		res = net_vf_find(fresh->name, conf->dev[i], uplink->owner, vf[i], err);
+		conf->dev[i] = vf[i];
+	}
+	if (!res)
+		res = load_acl(app, uplink->acl, &conf->port, err);
 	if (!res)
 		res = uplink_create(conf, &fresh->up, err);
 	return keep(fresh, res, port);

@@ -44,11 +44,11 @@ struct net_app {
 
 /* 0 and *port, or -errno and one sentence in err (SW_ERR_LEN). A name is chosen
  * for what has none; conf->name and what depends on the process are filled in. acl:
- * path of its access rules, or NULL. */
+ * path of its access rules, or NULL. What an uplink names as VFs must be claimed. */
 int net_app_add_port(struct net_app *app, struct vnet_conf *conf, const char *acl,
 		     struct net_port **port, char *err);
-int net_app_add_uplink(struct net_app *app, struct uplink_conf *conf, const char *acl,
-		       struct net_port **port, char *err);
+int net_app_add_uplink(struct net_app *app, struct net_uplink_conf *uplink, struct net_port **port,
+		       char *err);
 /* Other access rules for a port, NULL none. 0, or -errno and one sentence. */
 int net_app_set_acl(struct net_port *port, const json_t *rules, char *err);
 /* NULL if there is none. */

@@ -109,8 +109,12 @@ const struct opt_desc net_port_keys[] = {
 
 const struct opt_desc net_uplink_keys[] = {
 	{ KEY(net_uplink_opts, "name", name), .type = OPT_STRING, .help = "name in messages and status" },
-	{ KEY(net_uplink_opts, "dev", dev), .type = OPT_STRING, .required = true,
+	{ KEY(net_uplink_opts, "dev", dev), .type = OPT_STRING,
 	  .help = "DPDK device, as net_tap0;iface=tap0; several joined by + are a team" },
+	{ KEY(net_uplink_opts, "vf", vf), .type = OPT_STRING,
+	  .help = "instead: VF that ringbolt-vf has claimed; several as of dev" },
+	{ KEY(net_uplink_opts, "owner", owner), .type = OPT_STRING,
+	  .help = "whose claim on the VF it must be" },
 	{ KEY(net_uplink_opts, "team", team), .type = OPT_ENUM, .names = team_names,
 	  .help = "how the devices of a team work together" },
 	{ KEY(net_uplink_opts, "queues", queues), .type = OPT_UINT, .min = 1, .max = 64,
@@ -360,7 +364,8 @@ static char *next_device(char **text)
 	return item;
 }
 
-static int parse_devices(const char *option, char *text, struct uplink_conf *conf, char *err)
+static int parse_devices(const char *option, const char *key, char *text, struct uplink_conf *conf,
+			 char *err)
 {
 	char *device;
 
@@ -368,7 +373,7 @@ static int parse_devices(const char *option, char *text, struct uplink_conf *con
 		device = next_device(&text);
 		if (!*device || conf->nr_dev == UPLINK_DEVICES_MAX) {
 			snprintf(err, OPTS_ERR_LEN,
-				 "%s: dev=: expected 1 to %d devices, joined by +", option,
+				 "%s: %s=: expected 1 to %d devices, joined by +", option, key,
 				 UPLINK_DEVICES_MAX);
 			return -EINVAL;
 		}
@@ -377,11 +382,28 @@ static int parse_devices(const char *option, char *text, struct uplink_conf *con
 	return 0;
 }
 
-int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
-			 struct uplink_conf *conf, char **devices, char *err)
+static int check_devices(const char *option, const struct net_uplink_opts *up, char *err)
 {
+	const char *wrong = NULL;
+
+	if (!up->dev == !up->vf)
+		wrong = "expected dev= or vf=, and not both";
+	else if (up->owner && !up->vf)
+		wrong = "owner=: expected with vf= only";
+	if (!wrong)
+		return 0;
+	snprintf(err, OPTS_ERR_LEN, "%s: %s", option, wrong);
+	return -EINVAL;
+}
+
+int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
+			 struct net_uplink_conf *uplink, char *err)
+{
+	struct uplink_conf *conf = &uplink->conf;
 	int res = check_name(option, up->name, err);
 
+	*uplink =
+		(struct net_uplink_conf){ .acl = up->sw.acl, .owner = up->owner, .is_vf = up->vf };
 	*conf = (struct uplink_conf){
 		.name = up->name,
 		.team_mode = up->team ? team_names[up->team] : NULL,
@@ -391,13 +413,16 @@ int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
 		.link_forced = up->link,
 	};
 	sw_port_conf_init(&conf->port);
-	*devices = strdup(up->dev);
-	if (!*devices) {
+	if (!res)
+		res = check_devices(option, up, err);
+	if (res < 0)
+		return res;
+	uplink->devices = strdup(up->vf ? up->vf : up->dev);
+	if (!uplink->devices) {
 		snprintf(err, OPTS_ERR_LEN, "%s: out of memory", option);
 		return -ENOMEM;
 	}
-	if (!res)
-		res = parse_devices(option, *devices, conf, err);
+	res = parse_devices(option, up->vf ? "vf" : "dev", uplink->devices, conf, err);
 	if (!res)
 		res = net_switch_opts_conf(option, &up->sw, &conf->port, err);
 	return res;

@@ -142,8 +142,7 @@ static int parse_uplink(struct parser *p, char *text)
 		return no_memory();
 	opts->uplinks = grown;
 	grown += opts->nr_uplinks++;
-	grown->acl = up.sw.acl;
-	if (net_uplink_opts_conf("--uplink", &up, &grown->conf, &grown->devices, p->walk.err) < 0)
+	if (net_uplink_opts_conf("--uplink", &up, grown, p->walk.err) < 0)
 		return app_wrong(&p->walk);
 	return 0;
 }

@@ -44,8 +44,23 @@ struct net_uplink_opts {
 	struct net_switch_opts sw;
 	const char *name;
 	const char *dev; /* "a;x=1+b;x=2": devices of one uplink */
+	const char *vf; /* or "0000:3b:10.0+eth0/1": claimed VFs, by this owner if not NULL */
+	const char *owner;
 	uint64_t queues, mtu;
 	int team, offloads, link; /* indexes of words; team 0: none was named */
+};
+
+struct net_port_conf {
+	struct vnet_conf conf;
+	const char *acl; /* path or NULL */
+};
+
+struct net_uplink_conf {
+	struct uplink_conf conf;
+	const char *acl; /* path or NULL */
+	char *devices; /* malloc'd or NULL: what conf.dev points to */
+	bool is_vf; /* conf.dev names claimed VFs, as for ringbolt-vf */
+	const char *owner; /* of the claims, or NULL: anybody */
 };
 
 /* The keys, each table ended by a NULL key. "fd" is for the command line only. */
@@ -62,29 +77,18 @@ void net_switch_opts_from(struct net_switch_opts *sw, const struct sw_port_conf 
 /*
  * What no single key can tell, and into the structures that are to be created or
  * published. 0, or -EINVAL (-ENOMEM) and a sentence that begins with option in err
- * (OPTS_ERR_LEN). Strings of conf point into opts; those of conf->dev into
- * *devices, which the caller frees in any case.
+ * (OPTS_ERR_LEN). Strings of conf point into opts; the caller frees
+ * uplink->devices in any case.
  */
 int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
 			 struct sw_port_conf *conf, char *err);
 int net_port_opts_conf(const char *option, const struct net_port_opts *port, struct vnet_conf *conf,
 		       char *err);
 int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
-			 struct uplink_conf *conf, char **devices, char *err);
+			 struct net_uplink_conf *uplink, char *err);
 
 /* "52:54:00:12:34:56". 0 or -EINVAL. */
 int net_mac_parse(const char *text, uint8_t mac[6]);
-
-struct net_port_conf {
-	struct vnet_conf conf;
-	const char *acl; /* path or NULL */
-};
-
-struct net_uplink_conf {
-	struct uplink_conf conf;
-	const char *acl; /* path or NULL */
-	char *devices; /* malloc'd: what conf.dev points to */
-};
 
 struct net_options {
 	struct net_port_conf *ports; /* malloc'd */

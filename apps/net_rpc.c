@@ -231,21 +231,20 @@ static void add_uplink(void *opaque, struct rpc_call *call, json_t *params)
 {
 	struct net_port *port = NULL;
 	struct net_uplink_opts opts;
-	struct uplink_conf conf;
+	struct net_uplink_conf conf;
 	char err[RPC_MSG_LEN];
-	char *devices;
 	int res;
 
 	net_uplink_opts_init(&opts);
 	if (!app_params(call, "add-uplink", params, net_uplink_keys, &opts))
 		return;
-	if (net_uplink_opts_conf("add-uplink", &opts, &conf, &devices, err) < 0) {
+	if (net_uplink_opts_conf("add-uplink", &opts, &conf, err) < 0) {
 		rpc_fail(call, RPC_INVALID_PARAMS, "%s", err);
 	} else {
-		res = net_app_add_uplink(net_app(opaque), &conf, opts.sw.acl, &port, err);
+		res = net_app_add_uplink(net_app(opaque), &conf, &port, err);
 		added(call, res, port, err);
 	}
-	free(devices);
+	free(conf.devices);
 }
 
 static const struct opt_desc name_keys[] = {

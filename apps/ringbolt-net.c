@@ -49,8 +49,7 @@ static int create(struct app *app)
 		return res;
 	/* Uplinks first: a guest that is connected may send at once. */
 	for (unsigned int i = 0; i < opts->nr_uplinks && !res; i++)
-		res = net_app_add_uplink(net, &opts->uplinks[i].conf, opts->uplinks[i].acl, &port,
-					 err);
+		res = net_app_add_uplink(net, &opts->uplinks[i], &port, err);
 	for (unsigned int i = 0; i < opts->nr_ports && !res; i++)
 		res = net_app_add_port(net, &opts->ports[i].conf, opts->ports[i].acl, &port, err);
 	if (res < 0)

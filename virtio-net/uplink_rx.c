@@ -18,6 +18,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +278,15 @@ static bool is_eventfd(int fd)
 	return !strcmp(target, "anon_inode:[eventfd]");
 }
 
+/* A VF's driver may have a descriptor, and no way to have it written to (igbvf). */
+static bool can_arm(const struct uplink_rxq *q)
+{
+	if (rte_eth_dev_rx_intr_enable(q->dev->port, q->queue) == -ENOTSUP)
+		return false;
+	rte_eth_dev_rx_intr_disable(q->dev->port, q->queue);
+	return true;
+}
+
 static void find_interrupt(struct uplink_rxq *q)
 {
 	int fd = -1;
@@ -284,10 +294,12 @@ static void find_interrupt(struct uplink_rxq *q)
 	eal_be_lenient(true);
 	if (q->dev->rx_intr)
 		fd = rte_eth_dev_rx_intr_ctl_q_get_fd(q->dev->port, q->queue);
+	q->intr_is_eventfd = fd >= 0 && is_eventfd(fd);
+	if (q->intr_is_eventfd && !can_arm(q))
+		fd = -1;
 	eal_be_lenient(false);
 	q->source.fd = fd < 0 ? -1 : fd;
 	q->intr = fd >= 0;
-	q->intr_is_eventfd = q->intr && is_eventfd(fd);
 }
 
 /* --- on and off loops: control thread ------------------------------------------------- */

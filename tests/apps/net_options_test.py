@@ -19,7 +19,7 @@ PORT_KEYS = (
     "name, socket, mode, fd, queues, queue-size, mac, mtu, speed, packed, iommu, ctrl-vq, rss, "
     f"features, acl, {SWITCH_KEYS}"
 )
-UPLINK_KEYS = f"name, dev, team, queues, mtu, offloads, link, acl, {SWITCH_KEYS}"
+UPLINK_KEYS = f"name, dev, vf, owner, team, queues, mtu, offloads, link, acl, {SWITCH_KEYS}"
 
 
 class NetTest(AppTest):
@@ -161,9 +161,11 @@ class WrongValues(NetTest):
             ),
             (
                 "name=up0",
-                "dev= is missing: DPDK device, as net_tap0;iface=tap0; several joined by + are "
-                "a team",
+                "expected dev= or vf=, and not both",
             ),
+            ("dev=a,vf=b", "expected dev= or vf=, and not both"),
+            ("dev=a,owner=b", "owner=: expected with vf= only"),
+            ("vf=+", "vf=: expected 1 to 8 devices, joined by +"),
             ("dev=+", "dev=: expected 1 to 8 devices, joined by +"),
             ("dev=" + "+".join("abcdefghi"), "dev=: expected 1 to 8 devices, joined by +"),
             (
@@ -197,6 +199,14 @@ class Failures(NetTest):
         self.assert_fails(
             ["--uplink", "name=up0,dev=net_nonsense0"], "up0: net_nonsense0: DPDK cannot attach it"
         )
+
+    def test_a_vf_that_is_none(self):
+        for vf, message in [
+            ("nonsense", "'nonsense': expected the address of a PCI function"),
+            ("ffff:1f:1f.7", "ffff:1f:1f.7: no such PCI function"),
+            ("lo/0", "lo: the network device has no PCI function"),
+        ]:
+            self.assert_fails(["--uplink", f"name=up0,vf={vf}"], f"up0: {message}")
 
     def test_a_port_that_fails_takes_uplinks_with_it(self):
         (self.dir / "file").write_text("precious", encoding="utf-8")

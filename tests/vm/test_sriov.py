@@ -16,6 +16,29 @@ from lab import CROWD, NIC, NIC_VFS, NVME, NVME_VFS, second_guest
 HOLD = "/tmp/build/tests/iommu/vfio_hold"
 TOKEN = "00000000-1111-2222-3333-444444444444"
 MACS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
+# 256 KiB there and back again.
+ECHO = """
+import os, socket, sys, time
+text = os.urandom(1 << 18)
+if sys.argv[1] == "serve":
+    listener = socket.create_server((sys.argv[2], 7777))
+    peer, _ = listener.accept()
+    while data := peer.recv(65536):
+        peer.sendall(data)
+else:
+    for attempt in range(100):
+        try:
+            peer = socket.create_connection((sys.argv[2], 7777), 30)
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    got = b""
+    for i in range(0, len(text), 4096):
+        peer.sendall(text[i:i + 4096])
+        while len(got) < i + 4096:
+            got += peer.recv(65536)
+    sys.exit(got != text)
+"""
 
 
 @pytest.fixture
@@ -412,6 +435,47 @@ def test_dpdk_passes_packets_through_claimed_vfs(lab, vfs):
     assert len(received) == 3 and all(int(n) > 0 for n in received), result
     for vf in vfs:
         lab.vf("release", vf, "--owner", "dpdk")
+
+
+def test_ringbolt_net_takes_a_claimed_vf_as_its_uplink(lab, vfs):
+    """The kernel of the PF and one behind a TAP talk through the switch and the VF."""
+    net, ctl = "/tmp/build/apps/ringbolt-net", "/tmp/build/apps/ringboltctl --control=/run/net.ctl"
+    uplink = f"--uplink name=up0,vf={vfs[0]},owner=net"
+
+    def refused():
+        return lab.run(f"timeout 30 {net} {uplink}", check=False)
+
+    assert (result := refused()).status == 1 and "is not claimed" in result.err, result
+    lab.vf("claim", vfs[0], "--owner", "vm1")
+    assert (result := refused()).status == 1 and "is claimed by vm1" in result.err, result
+    lab.vf("release", vfs[0], "--owner", "vm1")
+
+    lab.vf("claim", vfs[0], "--owner", "net", f"mac={MACS[0]}")
+    server = lab.begin(f"timeout 120 {net} --pages=small --memory=64M --control=/run/net.ctl {uplink} "
+                       "--uplink 'name=host,dev=net_tap0;iface=rb0,link=up'")
+    lab.run("while ! [ -S /run/net.ctl ]; do sleep 0.1; done")
+    pf = lab.netdev(NIC)
+    # A VF takes frames of its own address only, unless it is trusted.
+    lab.run(f"ip netns add far; ip link set rb0 netns far; ip -n far link set rb0 address {MACS[0]} "
+            f"up; ip -n far address add 192.0.2.2/24 dev rb0; ip address add 192.0.2.1/24 dev {pf}")
+    # TCP, and back what was sent.
+    (lab.share / "echo.py").write_text(ECHO)
+    echo = lab.begin("timeout 60 python3 /tmp/share/echo.py serve 192.0.2.1")
+    result = lab.run("timeout 60 ip netns exec far python3 /tmp/share/echo.py ask 192.0.2.1",
+                     check=False)
+    assert result.status == 0, f"{result}{lab.run(f'{ctl} status --json', check=False)}"
+    assert lab.finish(echo).status == 0
+    (port,) = lab.run(f"{ctl} status up0 --json").json["ports"]
+    assert port["driver"] == "net_e1000_igb_vf" and port["devices"] == [vfs[0]]
+    assert min(port["switch"]["counters"][f"{way}-frames"] for way in ("in", "out")) > 100, port
+    # In use: it stays where it is, and who has it is told.
+    result = lab.vf("release", vfs[0], "--owner", "net", check=False)
+    assert result.status != 0 and "ringbolt-net" in result.err, result
+    assert port["queues"][0]["wakes-by"] == "looking"
+    lab.run("pkill -x ringbolt-net")
+    assert lab.finish(server).status == 0
+    lab.vf("release", vfs[0], "--owner", "net")
+    lab.run(f"ip netns del far; ip address del 192.0.2.1/24 dev {pf}")
 
 
 # ---- Drivers that take every setting ----
