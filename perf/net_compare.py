@@ -273,6 +273,8 @@ def parse():
                         "latency, memory, guests; repeatable")
     p.add_argument("--path", action="append", default=[], metavar="NAME",
                    help=f"only these ring paths: {', '.join(PATHS)}; repeatable")
+    p.add_argument("--who", action="append", default=[], metavar="NAME",
+                   help="only these contestants: ringbolt-net, OVS-DPDK, net_vhost; repeatable")
     p.add_argument("--size", action="append", type=int, default=[], help="only these sizes")
     o = p.parse_args()
     for key, full, quick in (("rounds", 5, 2), ("seconds", 0.7, 0.3), ("warmup", 0.2, 0.1),
@@ -286,6 +288,8 @@ def prepare(opts):
     """(sessions, contestants, notes about what cannot run here)."""
     usable, notes = [], []
     for cls in (OURS, Ovs, NetVhost):
+        if opts.who and cls.name not in opts.who:
+            continue
         why = cls.missing()
         if why:
             notes.append(f"{cls.name} is left out: {why}.")

@@ -34,6 +34,9 @@
 /* Chains looked at beyond what is known to be needed. */
 #define RX_LOOK_AHEAD 8
 
+/* Bytes of a frame that are fetched before its turn. */
+#define FETCH_MAX 2048
+
 struct rx_burst {
 	struct vnet_queue *q;
 	struct virtq *vq;
@@ -315,6 +318,25 @@ static inline void put_frame(struct rx_burst *rx, const struct frame *f,
 }
 
 /*
+ * Both ends of a copy that is about to come, while the one before it is under way:
+ * the hardware's own prefetching begins anew with every frame, and what it misses
+ * is a fifth of the time.
+ */
+static inline void fetch(const struct frame *f, const struct virtq_buf *buf)
+{
+	const uint8_t *from, *to = buf->one.iov_base;
+	uint32_t len = f->len < FETCH_MAX ? f->len : FETCH_MAX;
+
+	if (!f->nr_tail)
+		return;
+	from = (const uint8_t *)f->tail->iov_base + f->tail_off;
+	for (uint32_t off = 0; off < len; off += CACHE_LINE) {
+		__builtin_prefetch(from + off, 0);
+		__builtin_prefetch(to + off, 1);
+	}
+}
+
+/*
  * The usual case in one loop: as many frames as need nothing but to be copied into
  * one buffer each. What ends the run is for put_frame(). How many they were.
  */
@@ -339,6 +361,8 @@ static unsigned int put_plain(struct rx_burst *rx, const struct frame *const *fr
 			     buf->len < sizeof(hdr) + len || buf->nr_iov != 1 ||
 			     f->head_len != FRAME_HEAD_FIRST || f->nr_tail > 1))
 			break;
+		if (i + 1 < nr)
+			fetch(frames[i + 1], buf + 1);
 		to = buf->one.iov_base;
 		if (memcmp(to, &hdr, sizeof(hdr)) != 0)
 			memcpy(to, &hdr, sizeof(hdr));
