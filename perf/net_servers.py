@@ -29,13 +29,14 @@ class NetServer(Server):
 
     queues: pairs of each port. loopback: frames go back. offloads: large segments
     and partial checksums for kernels, if the server has to be asked. huge: folder
-    of hugetlbfs for the server's own memory."""
+    of hugetlbfs for the server's own memory. iommu: for guests behind one."""
 
     front_end_listens = False
 
     def __init__(self, scratch, cpu, nr_devices=1, queues=1, loopback=False, offloads=False,
-                 huge=None, poll="busy"):
+                 huge=None, poll="busy", iommu=False):
         super().__init__(scratch, cpu, nr_devices, queues)
+        self.iommu = iommu
         self.loopback, self.offloads, self.huge, self.poll = loopback, offloads, huge, poll
 
     @classmethod
@@ -83,7 +84,8 @@ class RingboltNet(NetServer):
                "--control", self.control]
         for i, path in enumerate(self.sockets):
             keys = f"name=p{i},socket={path},queues={self.queues}"
-            cmd += ["--port", keys + (",loopback=on" if self.loopback else "")]
+            cmd += ["--port", keys + (",loopback=on" if self.loopback else "") +
+                    (",iommu=on" if self.iommu else "")]
         return cmd
 
 
@@ -104,7 +106,8 @@ class NetVhost(NetServer):
 
     def __enter__(self):
         vdevs = [f"net_vhost{i},iface={path},queues={self.queues}" +
-                 (",tso=1" if self.offloads else "") for i, path in enumerate(self.sockets)]
+                 (",tso=1" if self.offloads else "") +
+                 (",iommu-support=1" if self.iommu else "") for i, path in enumerate(self.sockets)]
         for path in self.sockets:
             if os.path.exists(path):
                 os.unlink(path)

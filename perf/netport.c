@@ -30,7 +30,11 @@ static int negotiate(struct netport *p, const struct netport_conf *conf)
 		need |= 1ull << VIRTIO_F_IN_ORDER;
 	if (conf->mergeable)
 		need |= 1ull << VIRTIO_NET_F_MRG_RXBUF;
-	err = fe_negotiate(&p->fe, need, 1ull << FE_PROTO_MQ | 1ull << FE_PROTO_REPLY_ACK);
+	if (conf->iommu)
+		need |= 1ull << VIRTIO_F_ACCESS_PLATFORM;
+	err = fe_negotiate(&p->fe, need,
+			   1ull << FE_PROTO_MQ | 1ull << FE_PROTO_REPLY_ACK |
+				   (conf->iommu ? 1ull << FE_PROTO_BACKEND_REQ : 0));
 	if (err)
 		return err;
 	return (p->fe.features & need) == need ? 0 : -EOPNOTSUPP;
@@ -54,7 +58,18 @@ static int fill_rx(struct netport *p)
 	return err ? err : drv_submit(&p->rx);
 }
 
-static int set_up(struct netport *p)
+/* The device never misses. */
+static int map(struct netport *p, const struct fe_region *r, enum netport_iommu how)
+{
+	uint64_t step = how == NETPORT_IOMMU_PAGES ? 4096 : r->size;
+	int err = 0;
+
+	for (uint64_t off = 0; off < r->size && how && !err; off += step)
+		err = fe_iommu_map(&p->fe, r->gpa + off, step, 3);
+	return err;
+}
+
+static int set_up(struct netport *p, enum netport_iommu iommu)
 {
 	struct drv_conf ring = { .size = NETPORT_RING };
 	int err;
@@ -72,6 +87,8 @@ static int set_up(struct netport *p)
 	p->rx_buf = fe_ptr(&p->fe, p->rx_gpa, NETPORT_RING * NETPORT_BUF);
 	p->tx_buf = fe_ptr(&p->fe, p->tx_gpa, NETPORT_RING * NETPORT_BUF);
 	err = fe_mem_share(&p->fe);
+	if (!err)
+		err = map(p, &p->fe.region[ring.region], iommu);
 	if (!err)
 		err = drv_create(&p->rx, &p->fe, 0, &ring);
 	if (!err)
@@ -94,7 +111,7 @@ int netport_open(struct netport *p, const struct netport_conf *conf)
 	if (!err)
 		err = negotiate(p, conf);
 	if (!err)
-		err = set_up(p);
+		err = set_up(p, conf->iommu);
 	if (err)
 		netport_close(p);
 	return err;

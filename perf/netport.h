@@ -35,9 +35,18 @@ struct netport {
 	uint8_t mac[6]; /* what frames of this port say */
 };
 
+/* Behind a virtual IOMMU, all of memory mapped from the start: at once, or a page
+ * at a time, as guests have it. */
+enum netport_iommu {
+	NETPORT_IOMMU_OFF,
+	NETPORT_IOMMU_ON,
+	NETPORT_IOMMU_PAGES,
+};
+
 struct netport_conf {
 	const char *path;
 	bool packed, in_order, mergeable;
+	enum netport_iommu iommu;
 	uint8_t mac[6];
 };
 

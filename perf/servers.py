@@ -100,9 +100,9 @@ class Ringbolt(Server):
     poll = "adaptive"
     keys = "fixed-buffers=on"
 
-    def __init__(self, store, **kw):
+    def __init__(self, store, iommu=False, **kw):
         super().__init__(**kw)
-        self.store = store
+        self.store, self.iommu = store, iommu
 
     def command(self):
         kind, what, direct = self.store
@@ -113,7 +113,8 @@ class Ringbolt(Server):
             keys += ",cache=none" if direct else ",cache=auto"
         cmd = [self.binary, "--cpus", str(self.cpu), "--poll", self.poll]
         for i, path in enumerate(self.sockets):
-            cmd += ["--device", f"name=d{i},socket={path},queues={self.queues},{keys}"]
+            cmd += ["--device", f"name=d{i},socket={path},queues={self.queues},{keys}" +
+                    (",iommu=on" if self.iommu else "")]
         return cmd
 
 

@@ -9,8 +9,9 @@
  * One thread plays both ports, so one clock times both ends. A frame carries
  * the time at which it was made available and its number; the rate does not
  * depend on what comes back (open loop), so a server that stalls makes all
- * frames of that time late instead of fewer. First each port sends a broadcast,
- * from which a switch learns where it is.
+ * frames of that time late instead of fewer. With --depth, so many frames are under
+ * way all the time, and the rate is what comes of it (closed loop). First each port
+ * sends a broadcast, from which a switch learns where it is.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -48,6 +49,8 @@ struct bench_opts {
 	const char *idle[IDLE_MAX];
 	unsigned int nr_idle;
 	bool packed, in_order, mergeable;
+	enum netport_iommu iommu;
+	unsigned int depth; /* frames under way; 0: rate says */
 	uint32_t size;
 	double rate, seconds, warmup; /* frames a second */
 	int cpu;
@@ -76,8 +79,10 @@ static const char usage[] =
 	"  --ring split|packed   (split)\n"
 	"  --in-order on|off     ask for VIRTIO_F_IN_ORDER (off)\n"
 	"  --mergeable on|off    ask for VIRTIO_NET_F_MRG_RXBUF (on)\n"
+	"  --iommu off|on|pages  behind a virtual IOMMU, mapped at once or by pages (off)\n"
 	"  --size N              bytes of a frame, 60 to 1518 (64)\n"
 	"  --rate N              frames a second (1000000)\n"
+	"  --depth N             instead: N frames under way, 1 to 128\n"
 	"  --seconds S           measured time (1)\n"
 	"  --warmup S            before that (0.3)\n"
 	"  --cpu N               pin to this CPU\n"
@@ -90,8 +95,10 @@ enum {
 	OPT_RING,
 	OPT_IN_ORDER,
 	OPT_MERGEABLE,
+	OPT_IOMMU,
 	OPT_SIZE,
 	OPT_RATE,
+	OPT_DEPTH,
 	OPT_SECONDS,
 	OPT_WARMUP,
 	OPT_CPU,
@@ -105,8 +112,10 @@ static const struct option long_options[] = {
 	{ "ring", required_argument, NULL, OPT_RING },
 	{ "in-order", required_argument, NULL, OPT_IN_ORDER },
 	{ "mergeable", required_argument, NULL, OPT_MERGEABLE },
+	{ "iommu", required_argument, NULL, OPT_IOMMU },
 	{ "size", required_argument, NULL, OPT_SIZE },
 	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "depth", required_argument, NULL, OPT_DEPTH },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
 	{ "warmup", required_argument, NULL, OPT_WARMUP },
 	{ "cpu", required_argument, NULL, OPT_CPU },
@@ -118,6 +127,7 @@ static void parse_one(struct bench_opts *o, int opt, const char *arg)
 {
 	static const char *const rings[] = { "split", "packed", NULL };
 	static const char *const onoff[] = { "off", "on", NULL };
+	static const char *const iommus[] = { "off", "on", "pages", NULL };
 
 	switch (opt) {
 	case OPT_FROM:
@@ -139,6 +149,12 @@ static void parse_one(struct bench_opts *o, int opt, const char *arg)
 		break;
 	case OPT_MERGEABLE:
 		o->mergeable = popt_word("--mergeable", arg, onoff);
+		break;
+	case OPT_IOMMU:
+		o->iommu = (enum netport_iommu)popt_word("--iommu", arg, iommus);
+		break;
+	case OPT_DEPTH:
+		o->depth = (unsigned int)popt_number("--depth", arg, 1, 128);
 		break;
 	case OPT_SIZE:
 		o->size = (uint32_t)popt_number("--size", arg, FRAME_MIN, 1518);
@@ -189,6 +205,7 @@ static int open_port(const struct bench_opts *o, struct netport *p, const char *
 		.packed = o->packed,
 		.in_order = o->in_order,
 		.mergeable = o->mergeable,
+		.iommu = o->iommu,
 		.mac = { 0x02, 0x42, 0, 0, (uint8_t)(number >> 8), (uint8_t)number },
 	};
 	int err = netport_open(p, &conf);
@@ -303,26 +320,35 @@ static int receive_all(struct bench *b)
 	return err || b->to == &b->from ? err : receive(b, &b->from);
 }
 
-/* Send at the steady rate for a time. 0 or -errno. */
+/* Is it time for a frame after nr others? */
+static bool is_due(const struct bench *b, uint64_t nr, uint64_t since_start)
+{
+	if (b->o.depth)
+		return b->sent - b->received < b->o.depth;
+	return since_start >= (uint64_t)((double)nr * b->hz / b->o.rate);
+}
+
+/* Send at the steady rate or depth for a time. 0 or -errno. */
 static int run(struct bench *b, double seconds)
 {
-	const double gap = b->hz / b->o.rate;
 	uint64_t start = tsc_now(), end = start + (uint64_t)(seconds * b->hz), now;
 	uint64_t nr = 0;
 	int err;
 
 	while ((now = tsc_now()) < end) {
-		if (now >= start + (uint64_t)((double)nr * gap)) {
+		while (is_due(b, nr, now - start)) {
 			err = send_one(b, &b->from, b->to->mac);
 			if (err && err != -ENOSPC)
 				return err;
 			if (err) {
 				b->held_back++;
-			} else {
-				b->sent++;
-				b->next_number++;
-				nr++;
+				break;
 			}
+			b->sent++;
+			b->next_number++;
+			nr++;
+			if (!b->o.depth)
+				break; /* what is there is taken in between */
 		}
 		err = receive_all(b);
 		if (err)

@@ -216,7 +216,9 @@ void loop_rest(struct loop *loop)
 {
 	if (loop->mode != LOOP_INTERRUPT) {
 		if (loop->turn_nr < LOOP_TICK) {
-			cpu_relax();
+			/* Who asks for a busy loop asks for its reaction time. */
+			if (loop->mode != LOOP_BUSY)
+				cpu_relax();
 			return;
 		}
 		loop_tick(loop);

@@ -125,6 +125,7 @@ struct virtq {
 	/* Position: the loop's. */
 	uint16_t avail_idx; /* next to pop; packed: ring position */
 	uint16_t avail_seen; /* split: last index read from the driver */
+	uint16_t next_head; /* split: a guess at the next chain's, for the cache */
 	uint16_t used_idx; /* split: published index; packed: next position to fill */
 	uint16_t used_pending; /* pushed, not published, in ring entries */
 	bool avail_wrap, used_wrap; /* packed */

@@ -69,6 +69,8 @@ static bool look_some(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 	const uint16_t mask = vq->mask, pos = b->pos;
 	uint16_t head[LOOK_AHEAD];
 
+	/* Before the first head is known: drivers use neighbours one after the other. */
+	__builtin_prefetch(&table[vq->next_head & mask]);
 	for (unsigned int i = 0; i < nr; i++) {
 		head[i] = virtq_read_le16(&avail->ring[(pos + i) & mask]);
 		/* A hint for the cache only: any index within the table does. */
@@ -79,8 +81,10 @@ static bool look_some(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 			i += look_plain(vq, b, head + i, nr - i, true);
 		else
 			i += look_plain(vq, b, head + i, nr - i, false);
-		if (i == nr)
+		if (i == nr) {
+			vq->next_head = (uint16_t)(head[nr - 1] + 1);
 			return true;
+		}
 		if (!look_one(vq, b, head[i++]))
 			return false;
 		b->pos++;

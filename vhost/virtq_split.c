@@ -59,6 +59,8 @@ bool virtq_split_refill(struct virtq *vq)
 
 	if (!virtq_may_pop(vq))
 		return false;
+	/* If there is a new entry, its line is on its way while idx is. */
+	__builtin_prefetch(&avail->ring[vq->avail_idx & vq->mask]);
 	/* Pairs with the driver's release of idx: the ring entries and descriptors
 	 * up to it are visible after this. */
 	idx = le16_to_cpu((le16){ load_acquire(&avail->idx.wire) });
