@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a virtual IOMMU costs when nothing misses: disks of ringbolt-blk (null
 store), ports of ringbolt-net and of testpmd's net_vhost (iommu-support=1), each with
-everything mapped from the start, against the same without. 32 requests or frames
-under way, interleaved round by round; a port sends each frame back. Called by
-perf/run."""
+everything mapped from the start, against the same without. 32 requests or 128
+frames under way, interleaved round by round; a port sends each frame back. Called
+by perf/run."""
 
 import argparse
 import itertools
@@ -25,7 +25,6 @@ from net_frontend import frozen  # noqa: E402
 from rounds import by_tag, judge, pair_ratios, take  # noqa: E402
 from servers import Ringbolt, ServerFailed  # noqa: E402
 
-DEPTH = 32
 NULL = ("null", "10G", False)
 RINGS = ("split", "packed")
 
@@ -33,8 +32,9 @@ RINGS = ("split", "packed")
 class Work:
     """A server, and the tool that drives it. mappings: how memory is mapped."""
 
-    def __init__(self, server, tool, mappings, rate, **options):
-        self.server, self.tool, self.mappings, self.rate = server, tool, mappings, rate
+    def __init__(self, server, tool, depth, mappings, rate, **options):
+        self.server, self.tool, self.depth = server, tool, depth
+        self.mappings, self.rate = mappings, rate
         self.options = options
 
     @property
@@ -46,15 +46,15 @@ class Work:
 
     def command(self, opts, socket, ring, mapping):
         return [os.path.join(opts.build, "perf", self.tool[0]), self.tool[1], socket,
-                "--cpu", str(opts.bench_cpu), "--depth", str(DEPTH), "--ring", ring,
+                "--cpu", str(opts.bench_cpu), "--depth", str(self.depth), "--ring", ring,
                 "--iommu", mapping, "--seconds", str(opts.seconds), "--warmup", "0.2"]
 
 
 def works():
     net = ("vunet-bench", "--from")
-    return [Work(Ringbolt, ("vublk-bench", "--socket"), ("off", "on"), "iops", store=NULL),
-            Work(RingboltNet, net, ("off", "on", "pages"), "fps", loopback=True),
-            Work(NetVhost, net, ("off", "on", "pages"), "fps", loopback=True)]
+    return [Work(Ringbolt, ("vublk-bench", "--socket"), 32, ("off", "on"), "iops", store=NULL),
+            Work(RingboltNet, net, 128, ("off", "on", "pages"), "fps", loopback=True),
+            Work(NetVhost, net, 128, ("off", "on", "pages"), "fps", loopback=True)]
 
 
 def distance(opts, server):
@@ -127,7 +127,7 @@ def markdown(got):
                 goals.append(f"- {ring}, {mapping}, {tag}: {ratio:.2f} x {NetVhost.name} (target 1: "
                              f"{'reached' if ratio >= 1 else 'missed'})")
     return ("# What a virtual IOMMU costs\n\n"
-            f"{machine.describe()}. {DEPTH} under way; on: one mapping of all memory, pages: one "
+            f"{machine.describe()}. 32 requests or 128 frames under way; on: one mapping of all memory, pages: one "
             "of each page.\n\n" +
             report.table(["server, rings, mapping, CPUs", "samples", "min M/s", "median", "max",
                           "of off"], rows) + "\n\n" + "\n".join(goals) + "\n")

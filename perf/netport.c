@@ -97,6 +97,9 @@ static int set_up(struct netport *p, enum netport_iommu iommu)
 		err = drv_start(&p->rx);
 	if (!err)
 		err = drv_start(&p->tx);
+	/* Again: some devices remember nothing before they have rings. */
+	if (!err)
+		err = map(p, &p->fe.region[ring.region], iommu);
 	return err ? err : fill_rx(p);
 }
 
@@ -124,6 +127,18 @@ void netport_close(struct netport *p)
 	fe_close(&p->fe);
 }
 
+void netport_hold(struct netport *p)
+{
+	p->hold = true;
+}
+
+int netport_flush(struct netport *p)
+{
+	int err = drv_submit(&p->tx);
+
+	return err ? err : drv_submit(&p->rx);
+}
+
 uint8_t *netport_frame(struct netport *p)
 {
 	uint32_t len;
@@ -149,7 +164,7 @@ int netport_send(struct netport *p, uint32_t len)
 		return id;
 	p->tx_busy[p->tx_next] = true;
 	p->tx_next = (uint16_t)((p->tx_next + 1) % NETPORT_RING);
-	return drv_submit(&p->tx);
+	return p->hold ? 0 : drv_submit(&p->tx);
 }
 
 const uint8_t *netport_receive(struct netport *p, uint32_t *len, int *err)
@@ -172,7 +187,7 @@ const uint8_t *netport_receive(struct netport *p, uint32_t *len, int *err)
 	/* Back to the device at once: it writes there again only after a whole
 	 * round of the ring, and the caller is done with it long before. */
 	*err = give_rx(p, i);
-	if (!*err)
+	if (!*err && !p->hold)
 		*err = drv_submit(&p->rx);
 	return p->rx_buf + i * NETPORT_BUF + NETPORT_HDR;
 }

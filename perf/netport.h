@@ -32,6 +32,7 @@ struct netport {
 	uint64_t rx_gpa, tx_gpa;
 	uint16_t tx_next; /* transmit buffer to use next */
 	bool tx_busy[NETPORT_RING]; /* the device has it */
+	bool hold; /* see netport_hold() */
 	uint8_t mac[6]; /* what frames of this port say */
 };
 
@@ -54,6 +55,12 @@ struct netport_conf {
  * -EOPNOTSUPP if the back-end does not offer what conf asks for. */
 int netport_open(struct netport *p, const struct netport_conf *conf);
 void netport_close(struct netport *p);
+
+/* From now on frames are sent, and buffers given back, by netport_flush() only:
+ * many at a time, as a driver under load does it. */
+void netport_hold(struct netport *p);
+/* 0 or -errno. */
+int netport_flush(struct netport *p);
 
 /* Room for the next frame, NETPORT_FRAME_MAX bytes; NULL: the ring is full. */
 uint8_t *netport_frame(struct netport *p);

@@ -328,6 +328,13 @@ static bool is_due(const struct bench *b, uint64_t nr, uint64_t since_start)
 	return since_start >= (uint64_t)((double)nr * b->hz / b->o.rate);
 }
 
+static int flush(struct bench *b)
+{
+	int err = netport_flush(&b->from);
+
+	return err || b->to == &b->from ? err : netport_flush(b->to);
+}
+
 /* Send at the steady rate or depth for a time. 0 or -errno. */
 static int run(struct bench *b, double seconds)
 {
@@ -351,6 +358,8 @@ static int run(struct bench *b, double seconds)
 				break; /* what is there is taken in between */
 		}
 		err = receive_all(b);
+		if (!err && b->o.depth)
+			err = flush(b);
 		if (err)
 			return err;
 	}
@@ -397,6 +406,10 @@ static int measure(struct bench *b)
 	uint64_t start;
 	int err = announce(b);
 
+	if (b->o.depth) {
+		netport_hold(&b->from);
+		netport_hold(b->to);
+	}
 	if (!err)
 		err = run(b, b->o.warmup);
 	if (!err)

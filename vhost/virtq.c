@@ -236,7 +236,7 @@ void virtq_chain_begin(struct virtq *vq, struct virtq_chain *c)
 	c->out_len = 0;
 	c->in_len = 0;
 	if (unlikely(vq->tlb))
-		vq->tlb->building.nr = 0;
+		virtq_tlb_begin(vq);
 }
 
 void virtq_chain_bad(struct virtq *vq, struct virtq_chain *c, const char *why)

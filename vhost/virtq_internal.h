@@ -41,6 +41,22 @@ static inline void *virtq_span(struct virtq *vq, uint64_t addr, uint64_t *len, u
 	return gmem_span(vq->conf.gm, gpa(addr), len, &vq->hint);
 }
 
+/* Into the cache with what is at an address, if that is easy to say. */
+static inline void virtq_prefetch(const struct virtq *vq, uint64_t addr)
+{
+	if (unlikely(vq->tlb)) {
+		const struct iotlb_range *r = iotlb_cache_slot(&vq->tlb->cache, addr);
+
+		if (addr >= r->start && addr < r->end)
+			__builtin_prefetch(r->host + (addr - r->start));
+	} else {
+		const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
+
+		if (addr >= r->gpa && addr < r->end)
+			__builtin_prefetch(r->host + (addr - r->gpa));
+	}
+}
+
 /* The error of a chain that is not to be popped yet. */
 #define VIRTQ_CHAIN_STALLED (-EAGAIN)
 static inline bool virtq_chain_is_stalled(const struct virtq_chain *c)

@@ -19,17 +19,14 @@
  * for the cache only. */
 static inline void prefetch_ahead(const struct virtq *vq, uint32_t pos, uint16_t nr_desc)
 {
-	const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
 	uint32_t size = vq->conf.size, next = pos + CHAINS_AHEAD * nr_desc;
-	uint64_t addr;
 
 	if (pos + DESC_AHEAD < size)
 		__builtin_prefetch(virtq_ring_desc(vq, (uint16_t)(pos + DESC_AHEAD)), 1);
 	if (next >= size)
 		return;
-	addr = le64_to_cpu((le64){ read_once(&virtq_ring_desc(vq, (uint16_t)next)->addr.wire) });
-	if (addr >= r->gpa && addr < r->end)
-		__builtin_prefetch(r->host + (addr - r->gpa));
+	virtq_prefetch(vq, le64_to_cpu((le64){
+				   read_once(&virtq_ring_desc(vq, (uint16_t)next)->addr.wire) }));
 }
 
 static void walk_table(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *table,

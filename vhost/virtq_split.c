@@ -44,12 +44,9 @@ static inline void prefetch_desc(const struct virtq *vq, uint16_t pos)
 /* The first buffer of a chain: its header, for most devices. */
 static inline void prefetch_data(const struct virtq *vq, uint16_t pos)
 {
-	const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
 	const struct virtq_desc *d = ahead(vq, pos);
-	uint64_t addr = le64_to_cpu((le64){ read_once(&d->addr.wire) });
 
-	if (addr >= r->gpa && addr < r->end)
-		__builtin_prefetch(r->host + (addr - r->gpa));
+	virtq_prefetch(vq, le64_to_cpu((le64){ read_once(&d->addr.wire) }));
 }
 
 bool virtq_split_refill(struct virtq *vq)

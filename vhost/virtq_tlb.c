@@ -36,17 +36,21 @@ int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
 
 	if (!tlb)
 		return -ENOMEM;
-	tlb->use = numa_zalloc(vq->conf.size * sizeof(*tlb->use), node);
-	if (!tlb->use) {
-		numa_zfree(tlb, sizeof(*tlb));
+	vq->tlb = tlb;
+	tlb->use = numa_zalloc((vq->conf.size + 1) * sizeof(*tlb->use), node);
+	tlb->place = numa_zalloc(vq->conf.size * sizeof(*tlb->place), node);
+	if (!tlb->use || !tlb->place) {
+		virtq_tlb_destroy(vq);
 		return -ENOMEM;
 	}
+	for (uint32_t id = 0; id < vq->conf.size; id++)
+		tlb->place[id] = (uint16_t)id;
+	tlb->spare = (uint16_t)vq->conf.size;
 	iotlb_cache_init(&tlb->cache, iotlb);
 	tlb->ev = ev;
 	tlb->vq = vq;
 	tlb->miss_work.run = miss;
 	tlb->retry_work.run = retry_run;
-	vq->tlb = tlb;
 	return 0;
 }
 
@@ -54,7 +58,8 @@ void virtq_tlb_destroy(struct virtq *vq)
 {
 	if (!vq->tlb)
 		return;
-	numa_zfree(vq->tlb->use, vq->conf.size * sizeof(*vq->tlb->use));
+	numa_zfree(vq->tlb->place, vq->conf.size * sizeof(*vq->tlb->place));
+	numa_zfree(vq->tlb->use, (vq->conf.size + 1) * sizeof(*vq->tlb->use));
 	numa_zfree(vq->tlb, sizeof(*vq->tlb));
 	vq->tlb = NULL;
 }
@@ -67,31 +72,12 @@ void virtq_tlb_retry(struct virtq *vq, bool refused)
 	loop_post(vq->loop, &tlb->retry_work);
 }
 
-static void note_use(struct virtq_tlb_use *u, uint64_t start, uint64_t end)
+void virtq_tlb_widen(struct virtq_tlb_use *u, uint64_t start, uint64_t end)
 {
 	unsigned int last = VIRTQ_TLB_PIECES - 1;
 
-	if (u->nr && u->piece[u->nr - 1].end == start) {
-		u->piece[u->nr - 1].end = end;
-	} else if (u->nr < VIRTQ_TLB_PIECES) {
-		u->piece[u->nr].start = start;
-		u->piece[u->nr++].end = end;
-	} else {
-		u->piece[last].start = min_u64(u->piece[last].start, start);
-		u->piece[last].end = max_u64(u->piece[last].end, end);
-	}
-}
-
-void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm)
-{
-	void *p;
-
-	if (!*len)
-		return NULL;
-	p = iotlb_cache_span(&vq->tlb->cache, iova(addr), len, perm);
-	if (p)
-		note_use(&vq->tlb->building, addr, addr + *len);
-	return p;
+	u->piece[last].start = min_u64(u->piece[last].start, start);
+	u->piece[last].end = max_u64(u->piece[last].end, end);
 }
 
 static bool is_refused(const struct virtq_tlb *tlb, uint64_t addr, uint32_t perm)
@@ -119,11 +105,6 @@ bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm)
 	return true;
 }
 
-void virtq_tlb_take(struct virtq *vq, uint16_t id)
-{
-	vq->tlb->use[id] = vq->tlb->building;
-}
-
 void virtq_tlb_drop(struct virtq *vq, iova_t addr, uint64_t len)
 {
 	iotlb_cache_drop(&vq->tlb->cache, addr, len);
@@ -138,7 +119,7 @@ bool virtq_tlb_in_use(const struct virtq *vq, iova_t addr, uint64_t len)
 	if (add_overflows(addr.v, len, &end))
 		end = UINT64_MAX;
 	for (uint32_t id = 0; id < vq->conf.size; id++) {
-		const struct virtq_tlb_use *u = &vq->tlb->use[id];
+		const struct virtq_tlb_use *u = &vq->tlb->use[vq->tlb->place[id]];
 
 		if (!vq->slot[id].busy)
 			continue;

@@ -42,8 +42,11 @@ struct virtq_tlb_use {
 struct virtq_tlb {
 	/* The loop's. */
 	struct iotlb_cache cache;
-	struct virtq_tlb_use building; /* of the chain being popped */
-	struct virtq_tlb_use *use; /* by chain id; conf.size of them */
+	/* One for each chain id, found by place, and a spare one for the chain that is
+	 * being popped, whose id is known at its end: then the two change places. */
+	struct virtq_tlb_use *use;
+	uint16_t *place; /* by chain id */
+	uint16_t spare;
 	bool stalled; /* nothing is popped */
 	bool asking; /* the control thread was told of a miss, and will have us retry */
 	/* What the front-end has refused of the chain to be popped next: not asked
@@ -77,9 +80,35 @@ void virtq_tlb_retry(struct virtq *vq, bool refused);
 
 /* --- the ring's loop ------------------------------------------------------------- */
 
+/* One more piece of a chain that has too many. */
+void virtq_tlb_widen(struct virtq_tlb_use *u, uint64_t start, uint64_t end);
+
+static inline void virtq_tlb_note(struct virtq_tlb_use *u, uint64_t start, uint64_t end)
+{
+	if (u->nr && u->piece[u->nr - 1].end == start) {
+		u->piece[u->nr - 1].end = end;
+	} else if (likely(u->nr < VIRTQ_TLB_PIECES)) {
+		u->piece[u->nr].start = start;
+		u->piece[u->nr++].end = end;
+	} else {
+		virtq_tlb_widen(u, start, end);
+	}
+}
+
 /* gmem_span() for a ring with a tlb; what it finds belongs to the chain that is
  * being popped. */
-void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm);
+static inline void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *len, uint32_t perm)
+{
+	void *p;
+
+	if (!*len)
+		return NULL;
+	p = iotlb_cache_span(&vq->tlb->cache, iova(addr), len, perm);
+	if (p)
+		virtq_tlb_note(&vq->tlb->use[vq->tlb->spare], addr, addr + *len);
+	return p;
+}
+
 /* addr is not known: stall, and ask unless something was asked already. False if
  * the front-end has refused it. */
 bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm);
@@ -88,8 +117,19 @@ static inline void virtq_tlb_walked(struct virtq *vq)
 {
 	vq->tlb->nr_refused = 0;
 }
-/* It has this id now. */
-void virtq_tlb_take(struct virtq *vq, uint16_t id);
+/* A chain is about to be popped. */
+static inline void virtq_tlb_begin(struct virtq *vq)
+{
+	vq->tlb->use[vq->tlb->spare].nr = 0;
+}
+/* It has this id now, which no other chain has. */
+static inline void virtq_tlb_take(struct virtq *vq, uint16_t id)
+{
+	uint16_t spare = vq->tlb->spare;
+
+	vq->tlb->spare = vq->tlb->place[id];
+	vq->tlb->place[id] = spare;
+}
 /* Forget what is cached of [addr, addr + len). */
 void virtq_tlb_drop(struct virtq *vq, iova_t addr, uint64_t len);
 /* Does the device hold a chain that uses any of [addr, addr + len)? */
