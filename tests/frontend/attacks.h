@@ -7,10 +7,20 @@
 #ifndef RINGBOLT_TESTS_FRONTEND_ATTACKS_H
 #define RINGBOLT_TESTS_FRONTEND_ATTACKS_H
 
-#include "tests/frontend/blkdrv.h"
+#include "tests/frontend/drv.h"
+#include "tests/frontend/fe.h"
 
 #define ATTACK_QUEUES 2
 #define ATTACK_RING_SIZE 64
+
+/* The device that is attacked: a disk, or a network port. */
+struct victim {
+	struct fe *fe;
+	const char *path; /* of its socket */
+	int region; /* of fe: where the rings and buffers are */
+	struct drv_ring *ring[ATTACK_QUEUES];
+	unsigned int used; /* index of the ring that attack_use() works with */
+};
 
 /* How far the victim's front-end has come when the attack begins. */
 enum attack_stage {
@@ -21,10 +31,15 @@ enum attack_stage {
 
 struct attack {
 	const char *name; /* the rule, as a sentence */
-	void (*run)(struct blk *v);
+	void (*run)(struct victim *v);
 	enum attack_stage stage;
 	bool both_rings; /* once with split rings, once with packed ones */
 };
+
+#define ATTACK_BOTH(fn)                                                                            \
+	{                                                                                          \
+		.name = #fn, .run = fn, .stage = ATTACK_RUNNING, .both_rings = true                \
+	}
 
 #define AT(stage_, fn)                                                                             \
 	{                                                                                          \
@@ -32,12 +47,49 @@ struct attack {
 	}
 
 /* All end with a NULL name. */
-extern const struct attack attacks_msg[], attacks_setup[], attacks_ring[];
+extern const struct attack attacks_msg[], attacks_setup[];
+
+/* --- what attack_test.c wants to know of the kind of device: attacks_blk.c and
+ * attacks_net.c ------------------------------------------------------------------- */
+
+/* Beside attacks_msg and attacks_setup. */
+extern const struct attack attacks_ring[];
+
+/* Become the program, at these sockets. Does not return unless it fails. */
+void attack_exec(const char *program, const char *victim, const char *witness);
+/* The device that is not attacked: connected all the time. 0 or -errno. */
+int attack_open_witness(const char *path);
+void attack_witness_serves(void);
+void attack_close_witness(void);
+/* A front-end of the victim, as far as stage says. 0 or -errno. */
+int attack_open(struct victim *v, const char *path, enum attack_stage stage, bool packed);
+/* It dies. */
+void attack_abandon(struct victim *v);
+/* One that behaves: it comes, is served, and goes in order. */
+void attack_victim_serves(const char *path);
+
+/* Have the victim, which is running, do something and see that it did. */
+void attack_use(struct victim *v);
+/* Have it begin something. */
+void attack_begin(struct victim *v);
+
+/* --- attack_test.c ----------------------------------------------------------------- */
+
+/* xorshift, never 0. */
+static inline uint32_t attack_random(uint32_t *state)
+{
+	uint32_t x = *state;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return *state = x;
+}
 
 /* err says that a request was refused, or the connection has gone: the back-end
  * has the choice, but nobody hangs. */
 void attack_assert_refused(struct fe *fe, int err);
-void attack_assert_request_refused(struct blk *v, uint32_t request, const void *payload,
+void attack_assert_request_refused(struct victim *v, uint32_t request, const void *payload,
 				   uint32_t len);
 /* Any reaction to what was sent will do but none at all. */
 void attack_assert_answers_or_hangs_up(struct fe *fe);

@@ -1,5 +1,5 @@
 /*
- * Malformed chains and ring indices. Used by attack_test. After each the device
+ * Malformed chains and ring indices, of disks. Used by attack_test. After each the device
  * must have answered the chain, or have broken the ring and said so on the error
  * descriptor: a head is never lost.
  *
@@ -19,6 +19,7 @@
 #include "core/atomic.h"
 #include "core/base.h"
 #include "tests/frontend/attacks.h"
+#include "tests/frontend/blkdrv.h"
 
 #define HDR_LEN ((uint32_t)sizeof(struct virtio_blk_outhdr))
 #define NEXT VIRTQ_DESC_F_NEXT
@@ -40,27 +41,27 @@ struct prey {
 	uint8_t *status_p;
 };
 
-static struct prey prepare(struct blk *v)
+static struct prey prepare(struct victim *v)
 {
 	struct prey p;
 	struct virtio_blk_outhdr *h;
 
-	p.hdr = fe_alloc(&v->fe, v->region, 4096, 4096);
-	p.data = fe_alloc(&v->fe, v->region, 65536, 4096);
-	p.table = fe_alloc(&v->fe, v->region, 4096, 4096);
+	p.hdr = fe_alloc(v->fe, v->region, 4096, 4096);
+	p.data = fe_alloc(v->fe, v->region, 65536, 4096);
+	p.table = fe_alloc(v->fe, v->region, 4096, 4096);
 	assert_true(p.hdr && p.data && p.table);
 	p.status = p.hdr + 64;
-	h = fe_ptr(&v->fe, p.hdr, sizeof(*h));
+	h = fe_ptr(v->fe, p.hdr, sizeof(*h));
 	*h = (struct virtio_blk_outhdr){ .type = htole32(VIRTIO_BLK_T_IN) };
-	p.status_p = fe_ptr(&v->fe, p.status, 1);
+	p.status_p = fe_ptr(v->fe, p.status, 1);
 	*p.status_p = BLK_S_UNSET;
 	return p;
 }
 
 /* Put descriptors from position 0 of the fresh ring on and make them visible. */
-static void offer(struct blk *v, const struct raw *d, unsigned int nr)
+static void offer(struct victim *v, const struct raw *d, unsigned int nr)
 {
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 
 	for (unsigned int i = nr; i--;) {
 		if (r->packed)
@@ -85,9 +86,9 @@ static bool is_used(const struct drv_ring *r)
 }
 
 /* Answered or broken, and not forgotten. */
-static void assert_reaction(struct blk *v)
+static void assert_reaction(struct victim *v)
 {
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 	eventfd_t n;
 
 	for (unsigned int i = 0; i < WAIT_MS; i++) {
@@ -99,15 +100,15 @@ static void assert_reaction(struct blk *v)
 }
 
 /* Answered with this status in its byte. */
-static void assert_status(struct blk *v, const struct prey *p, uint8_t status)
+static void assert_status(struct victim *v, const struct prey *p, uint8_t status)
 {
 	assert_reaction(v);
-	assert_true(is_used(&v->ring[0]));
+	assert_true(is_used(v->ring[0]));
 	assert_int_equal(read_once(p->status_p), status);
 }
 
 /* Both kinds have a chain of this form: no reaction but an answer is right. */
-static void attack(struct blk *v, const struct raw *d, unsigned int nr)
+static void attack(struct victim *v, const struct raw *d, unsigned int nr)
 {
 	offer(v, d, nr);
 	assert_reaction(v);
@@ -115,16 +116,16 @@ static void attack(struct blk *v, const struct raw *d, unsigned int nr)
 
 /* --- chains ------------------------------------------------------------------- */
 
-static void no_status_byte(struct blk *v)
+static void no_status_byte(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, 0 } };
 
 	attack(v, d, 1);
-	assert_true(is_used(&v->ring[0]));
+	assert_true(is_used(v->ring[0]));
 }
 
-static void header_too_short(struct blk *v)
+static void header_too_short(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN - 1, NEXT }, { p.status, 1, WRITE } };
@@ -133,7 +134,7 @@ static void header_too_short(struct blk *v)
 	assert_status(v, &p, VIRTIO_BLK_S_IOERR);
 }
 
-static void only_a_status_byte(struct blk *v)
+static void only_a_status_byte(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.status, 1, WRITE } };
@@ -141,7 +142,7 @@ static void only_a_status_byte(struct blk *v)
 	attack(v, d, 1);
 }
 
-static void writable_before_readable(struct blk *v)
+static void writable_before_readable(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.status, 1, WRITE | NEXT }, { p.hdr, HDR_LEN, 0 } };
@@ -149,7 +150,7 @@ static void writable_before_readable(struct blk *v)
 	attack(v, d, 2);
 }
 
-static void data_outside_of_memory(struct blk *v)
+static void data_outside_of_memory(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
@@ -159,10 +160,10 @@ static void data_outside_of_memory(struct blk *v)
 	attack(v, d, 3);
 }
 
-static void data_over_the_end_of_memory(struct blk *v)
+static void data_over_the_end_of_memory(struct victim *v)
 {
 	struct prey p = prepare(v);
-	struct fe_region *r = &v->fe.region[v->region];
+	struct fe_region *r = &v->fe->region[v->region];
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
 				 { r->gpa + r->size - 512, 4096, WRITE | NEXT },
 				 { p.status, 1, WRITE } };
@@ -170,7 +171,7 @@ static void data_over_the_end_of_memory(struct blk *v)
 	attack(v, d, 3);
 }
 
-static void address_that_wraps(struct blk *v)
+static void address_that_wraps(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
@@ -180,7 +181,7 @@ static void address_that_wraps(struct blk *v)
 	attack(v, d, 3);
 }
 
-static void four_gigabytes_in_one_descriptor(struct blk *v)
+static void four_gigabytes_in_one_descriptor(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
@@ -190,7 +191,7 @@ static void four_gigabytes_in_one_descriptor(struct blk *v)
 	attack(v, d, 3);
 }
 
-static void lengths_whose_sum_wraps(struct blk *v)
+static void lengths_whose_sum_wraps(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
@@ -201,7 +202,7 @@ static void lengths_whose_sum_wraps(struct blk *v)
 	attack(v, d, 4);
 }
 
-static void empty_descriptors(struct blk *v)
+static void empty_descriptors(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
@@ -211,14 +212,14 @@ static void empty_descriptors(struct blk *v)
 	attack(v, d, 3);
 }
 
-static void nothing_but_an_empty_descriptor(struct blk *v)
+static void nothing_but_an_empty_descriptor(struct victim *v)
 {
 	const struct raw d[] = { { 0, 0, 0 } };
 
 	attack(v, d, 1);
 }
 
-static void odd_data_length(struct blk *v)
+static void odd_data_length(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT },
@@ -229,7 +230,7 @@ static void odd_data_length(struct blk *v)
 	assert_status(v, &p, VIRTIO_BLK_S_IOERR);
 }
 
-static void every_flag_at_once(struct blk *v)
+static void every_flag_at_once(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT | WRITE | INDIRECT | 0x7f00 },
@@ -241,21 +242,21 @@ static void every_flag_at_once(struct blk *v)
 /* --- indirect tables -------------------------------------------------------------- */
 
 /* A table with a good request in it, len bytes of which are offered. */
-static uint64_t fill_table(struct blk *v, const struct prey *p)
+static uint64_t fill_table(struct victim *v, const struct prey *p)
 {
-	const bool packed = v->ring[0].packed;
+	const bool packed = v->ring[0]->packed;
 	const struct raw d[] = { { p->hdr, HDR_LEN, NEXT },
 				 { p->data, 512, WRITE | NEXT },
 				 { p->status, 1, WRITE } };
 
 	for (uint16_t i = 0; i < ARRAY_SIZE(d); i++) {
 		if (packed)
-			((struct pvirtq_desc *)fe_ptr(&v->fe, p->table, 4096))[i] =
+			((struct pvirtq_desc *)fe_ptr(v->fe, p->table, 4096))[i] =
 				(struct pvirtq_desc){ cpu_to_le64(d[i].gpa), cpu_to_le32(d[i].len),
 						      cpu_to_le16(0),
 						      cpu_to_le16(d[i].flags & WRITE) };
 		else
-			((struct virtq_desc *)fe_ptr(&v->fe, p->table, 4096))[i] =
+			((struct virtq_desc *)fe_ptr(v->fe, p->table, 4096))[i] =
 				(struct virtq_desc){ cpu_to_le64(d[i].gpa), cpu_to_le32(d[i].len),
 						     cpu_to_le16(d[i].flags),
 						     cpu_to_le16((uint16_t)(i + 1)) };
@@ -263,7 +264,7 @@ static uint64_t fill_table(struct blk *v, const struct prey *p)
 	return p->table;
 }
 
-static void a_good_table_is_served(struct blk *v)
+static void a_good_table_is_served(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
@@ -272,7 +273,7 @@ static void a_good_table_is_served(struct blk *v)
 	assert_status(v, &p, VIRTIO_BLK_S_OK);
 }
 
-static void table_of_no_length(struct blk *v)
+static void table_of_no_length(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 0, INDIRECT } };
@@ -280,7 +281,7 @@ static void table_of_no_length(struct blk *v)
 	attack(v, d, 1);
 }
 
-static void table_of_half_a_descriptor(struct blk *v)
+static void table_of_half_a_descriptor(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 40, INDIRECT } };
@@ -288,14 +289,14 @@ static void table_of_half_a_descriptor(struct blk *v)
 	attack(v, d, 1);
 }
 
-static void table_outside_of_memory(struct blk *v)
+static void table_outside_of_memory(struct victim *v)
 {
 	const struct raw d[] = { { 1ull << 50, 48, INDIRECT } };
 
 	attack(v, d, 1);
 }
 
-static void table_that_is_huge(struct blk *v)
+static void table_that_is_huge(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 0xfffffff0, INDIRECT } };
@@ -303,18 +304,18 @@ static void table_that_is_huge(struct blk *v)
 	attack(v, d, 1);
 }
 
-static void table_within_a_table(struct blk *v)
+static void table_within_a_table(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
-	uint8_t *table = fe_ptr(&v->fe, p.table, 48);
+	uint8_t *table = fe_ptr(v->fe, p.table, 48);
 
 	/* Flags are at the end of a packed descriptor, before next on a split one. */
-	table[v->ring[0].packed ? 14 : 12] |= INDIRECT;
+	table[v->ring[0]->packed ? 14 : 12] |= INDIRECT;
 	attack(v, d, 1);
 }
 
-static void table_with_a_next(struct blk *v)
+static void table_with_a_next(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT | NEXT },
@@ -323,30 +324,30 @@ static void table_with_a_next(struct blk *v)
 	attack(v, d, 2);
 }
 
-static void table_whose_chain_is_a_circle(struct blk *v)
+static void table_whose_chain_is_a_circle(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
 
-	if (!v->ring[0].packed)
-		((struct virtq_desc *)fe_ptr(&v->fe, p.table, 48))[1].next = cpu_to_le16(1);
+	if (!v->ring[0]->packed)
+		((struct virtq_desc *)fe_ptr(v->fe, p.table, 48))[1].next = cpu_to_le16(1);
 	attack(v, d, 1);
 }
 
-static void table_whose_chain_leaves_it(struct blk *v)
+static void table_whose_chain_leaves_it(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { fill_table(v, &p), 48, INDIRECT } };
 
-	if (!v->ring[0].packed)
-		((struct virtq_desc *)fe_ptr(&v->fe, p.table, 48))[1].next = cpu_to_le16(40000);
+	if (!v->ring[0]->packed)
+		((struct virtq_desc *)fe_ptr(v->fe, p.table, 48))[1].next = cpu_to_le16(40000);
 	attack(v, d, 1);
 }
 
 /* --- rings ------------------------------------------------------------------------- */
 
 /* Split: to itself. Packed: every descriptor of the ring has a next one. */
-static void chain_without_an_end(struct blk *v)
+static void chain_without_an_end(struct victim *v)
 {
 	struct raw d[ATTACK_RING_SIZE];
 	struct prey p = prepare(v);
@@ -357,11 +358,11 @@ static void chain_without_an_end(struct blk *v)
 	attack(v, d, ATTACK_RING_SIZE);
 }
 
-static void next_or_id_out_of_range(struct blk *v)
+static void next_or_id_out_of_range(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT, ATTACK_RING_SIZE + 7 } };
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 
 	if (!r->packed) {
 		attack(v, d, 1);
@@ -372,9 +373,9 @@ static void next_or_id_out_of_range(struct blk *v)
 	assert_reaction(v);
 }
 
-static void head_out_of_range(struct blk *v)
+static void head_out_of_range(struct victim *v)
 {
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 
 	if (r->packed)
 		return;
@@ -384,9 +385,9 @@ static void head_out_of_range(struct blk *v)
 	assert_reaction(v);
 }
 
-static void available_index_that_jumps(struct blk *v)
+static void available_index_that_jumps(struct victim *v)
 {
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 
 	if (r->packed)
 		return;
@@ -396,11 +397,11 @@ static void available_index_that_jumps(struct blk *v)
 }
 
 /* The same head or id, twice in the device's hands. */
-static void one_head_twice(struct blk *v)
+static void one_head_twice(struct victim *v)
 {
 	struct prey p = prepare(v);
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT }, { p.status, 1, WRITE } };
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 
 	if (r->packed) {
 		for (uint16_t i = 0; i < 32; i++)
@@ -417,10 +418,10 @@ static void one_head_twice(struct blk *v)
 }
 
 /* Rewrites descriptors as fast as it can while the device reads them. */
-static void a_driver_that_rewrites_what_is_read(struct blk *v)
+static void a_driver_that_rewrites_what_is_read(struct victim *v)
 {
 	struct prey p = prepare(v);
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 	const struct raw good[] = { { p.hdr, HDR_LEN, NEXT },
 				    { p.data, 512, WRITE | NEXT },
 				    { p.status, 1, WRITE } };
@@ -428,16 +429,16 @@ static void a_driver_that_rewrites_what_is_read(struct blk *v)
 
 	offer(v, good, 3);
 	for (unsigned int i = 0; i < 200000; i++) {
-		uint16_t pos = blk_random(&seed) % 3;
-		uint64_t gpa = blk_random(&seed) & 1 ? good[pos].gpa : blk_random(&seed);
-		uint32_t len = blk_random(&seed) & 1 ? good[pos].len : blk_random(&seed);
+		uint16_t pos = attack_random(&seed) % 3;
+		uint64_t gpa = attack_random(&seed) & 1 ? good[pos].gpa : attack_random(&seed);
+		uint32_t len = attack_random(&seed) & 1 ? good[pos].len : attack_random(&seed);
 
 		if (r->packed) {
-			drv_raw_packed(r, pos, gpa, len, (uint16_t)blk_random(&seed),
-				       blk_random(&seed) & 7, blk_random(&seed) & 1);
+			drv_raw_packed(r, pos, gpa, len, (uint16_t)attack_random(&seed),
+				       attack_random(&seed) & 7, attack_random(&seed) & 1);
 		} else {
-			drv_raw_desc(r, pos, gpa, len, blk_random(&seed) & 7,
-				     (uint16_t)blk_random(&seed) % 4);
+			drv_raw_desc(r, pos, gpa, len, attack_random(&seed) & 7,
+				     (uint16_t)attack_random(&seed) % 4);
 			drv_raw_avail_idx(r, (uint16_t)(i / 64));
 		}
 		if (i % 1024 == 0)
@@ -446,55 +447,50 @@ static void a_driver_that_rewrites_what_is_read(struct blk *v)
 }
 
 /* The used ring and the device's wishes are the front-end's memory too. */
-static void a_driver_that_rewrites_what_is_the_device_s(struct blk *v)
+static void a_driver_that_rewrites_what_is_the_device_s(struct victim *v)
 {
 	struct prey p = prepare(v);
-	struct drv_ring *r = &v->ring[0];
+	struct drv_ring *r = v->ring[0];
 	const struct raw d[] = { { p.hdr, HDR_LEN, NEXT }, { p.status, 1, WRITE } };
 	uint64_t len = r->packed ? 4 : 6 + 8 * ATTACK_RING_SIZE;
 
-	memset(fe_ptr(&v->fe, r->device_gpa, len), 0xff, len);
+	memset(fe_ptr(v->fe, r->device_gpa, len), 0xff, len);
 	offer(v, d, 2);
 	usleep(10000);
-	memset(fe_ptr(&v->fe, r->device_gpa, len), 0xff, len);
+	memset(fe_ptr(v->fe, r->device_gpa, len), 0xff, len);
 	drv_kick(r);
 	usleep(10000);
 }
 
-#define ON_BOTH(fn)                                                                                \
-	{                                                                                          \
-		.name = #fn, .run = fn, .stage = ATTACK_RUNNING, .both_rings = true                \
-	}
-
 const struct attack attacks_ring[] = {
-	ON_BOTH(no_status_byte),
-	ON_BOTH(header_too_short),
-	ON_BOTH(only_a_status_byte),
-	ON_BOTH(writable_before_readable),
-	ON_BOTH(data_outside_of_memory),
-	ON_BOTH(data_over_the_end_of_memory),
-	ON_BOTH(address_that_wraps),
-	ON_BOTH(four_gigabytes_in_one_descriptor),
-	ON_BOTH(lengths_whose_sum_wraps),
-	ON_BOTH(empty_descriptors),
-	ON_BOTH(nothing_but_an_empty_descriptor),
-	ON_BOTH(odd_data_length),
-	ON_BOTH(every_flag_at_once),
-	ON_BOTH(a_good_table_is_served),
-	ON_BOTH(table_of_no_length),
-	ON_BOTH(table_of_half_a_descriptor),
-	ON_BOTH(table_outside_of_memory),
-	ON_BOTH(table_that_is_huge),
-	ON_BOTH(table_within_a_table),
-	ON_BOTH(table_with_a_next),
-	ON_BOTH(table_whose_chain_is_a_circle),
-	ON_BOTH(table_whose_chain_leaves_it),
-	ON_BOTH(chain_without_an_end),
-	ON_BOTH(next_or_id_out_of_range),
-	ON_BOTH(head_out_of_range),
-	ON_BOTH(available_index_that_jumps),
-	ON_BOTH(one_head_twice),
-	ON_BOTH(a_driver_that_rewrites_what_is_read),
-	ON_BOTH(a_driver_that_rewrites_what_is_the_device_s),
+	ATTACK_BOTH(no_status_byte),
+	ATTACK_BOTH(header_too_short),
+	ATTACK_BOTH(only_a_status_byte),
+	ATTACK_BOTH(writable_before_readable),
+	ATTACK_BOTH(data_outside_of_memory),
+	ATTACK_BOTH(data_over_the_end_of_memory),
+	ATTACK_BOTH(address_that_wraps),
+	ATTACK_BOTH(four_gigabytes_in_one_descriptor),
+	ATTACK_BOTH(lengths_whose_sum_wraps),
+	ATTACK_BOTH(empty_descriptors),
+	ATTACK_BOTH(nothing_but_an_empty_descriptor),
+	ATTACK_BOTH(odd_data_length),
+	ATTACK_BOTH(every_flag_at_once),
+	ATTACK_BOTH(a_good_table_is_served),
+	ATTACK_BOTH(table_of_no_length),
+	ATTACK_BOTH(table_of_half_a_descriptor),
+	ATTACK_BOTH(table_outside_of_memory),
+	ATTACK_BOTH(table_that_is_huge),
+	ATTACK_BOTH(table_within_a_table),
+	ATTACK_BOTH(table_with_a_next),
+	ATTACK_BOTH(table_whose_chain_is_a_circle),
+	ATTACK_BOTH(table_whose_chain_leaves_it),
+	ATTACK_BOTH(chain_without_an_end),
+	ATTACK_BOTH(next_or_id_out_of_range),
+	ATTACK_BOTH(head_out_of_range),
+	ATTACK_BOTH(available_index_that_jumps),
+	ATTACK_BOTH(one_head_twice),
+	ATTACK_BOTH(a_driver_that_rewrites_what_is_read),
+	ATTACK_BOTH(a_driver_that_rewrites_what_is_the_device_s),
 	{ 0 },
 };

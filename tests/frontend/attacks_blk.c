@@ -1,0 +1,133 @@
+/*
+ * A disk as the victim of attack_test, and another one as the witness.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause
+ */
+#undef NDEBUG
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/base.h"
+#include "tests/frontend/attacks.h"
+#include "tests/frontend/blkdrv.h"
+
+static struct blk witness, blk;
+static struct blk_req witness_req;
+
+void attack_exec(const char *program, const char *victim, const char *witness_path)
+{
+	char args[2][160];
+
+	snprintf(args[0], sizeof(args[0]), "--device=name=victim,socket=%s,store=mem:1M,queues=%d",
+		 victim, ATTACK_QUEUES);
+	snprintf(args[1], sizeof(args[1]), "--device=name=witness,socket=%s,store=mem:1M",
+		 witness_path);
+	execl(program, "ringbolt-blk", args[0], args[1], NULL);
+}
+
+static void serves(struct blk_req *req)
+{
+	static uint8_t out[4096], in[4096];
+	static uint32_t seed = 1;
+
+	for (size_t i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)attack_random(&seed);
+	assert_int_equal(blk_write(req, 0, 8, out, sizeof(out)), VIRTIO_BLK_S_OK);
+	assert_int_equal(blk_read(req, 0, 8, in, sizeof(in)), VIRTIO_BLK_S_OK);
+	assert_memory_equal(in, out, sizeof(in));
+}
+
+int attack_open_witness(const char *path)
+{
+	const struct blk_conf conf = {
+		.path = path, .queues = 1, .queue_size = 64, .mem = 1 << 20
+	};
+	int err = blk_open(&witness, &conf);
+
+	return err ? err : blk_req_init(&witness_req, &witness, witness.region, 4096);
+}
+
+void attack_witness_serves(void)
+{
+	serves(&witness_req);
+}
+
+void attack_close_witness(void)
+{
+	blk_abandon(&witness);
+}
+
+int attack_open(struct victim *v, const char *path, enum attack_stage stage, bool packed)
+{
+	const struct blk_conf conf = {
+		.path = path,
+		.queues = ATTACK_QUEUES,
+		.queue_size = ATTACK_RING_SIZE,
+		.packed = packed,
+		.indirect = true,
+		.event_idx = true,
+		.mem = 4 << 20,
+	};
+	int err;
+
+	if (stage == ATTACK_RUNNING) {
+		err = blk_open(&blk, &conf);
+	} else {
+		memset(&blk, 0, sizeof(blk));
+		fe_init(&blk.fe);
+		blk.region = fe_mem_new(&blk.fe, conf.mem);
+		err = fe_connect(&blk.fe, path);
+		if (!err && stage == ATTACK_NEGOTIATED)
+			err = fe_negotiate(&blk.fe, ~0ull & ~(1ull << FE_F_LOG_ALL),
+					   ~(1ull << FE_PROTO_INBAND_NOTIFICATIONS));
+	}
+	*v = (struct victim){
+		.fe = &blk.fe,
+		.path = path,
+		.region = blk.region,
+		.ring = { &blk.ring[0], &blk.ring[1] },
+	};
+	return err;
+}
+
+void attack_abandon(struct victim *v)
+{
+	blk_abandon(&blk);
+}
+
+void attack_victim_serves(const char *path)
+{
+	static struct blk_req req;
+	struct victim v;
+
+	assert_int_equal(attack_open(&v, path, ATTACK_RUNNING, false), 0);
+	assert_int_equal(blk_req_init(&req, &blk, blk.region, 4096), 0);
+	serves(&req);
+	assert_int_equal(blk_close(&blk), 0);
+}
+
+void attack_use(struct victim *v)
+{
+	static uint8_t buf[512];
+	static struct blk_req req;
+
+	if (req.blk != &blk || !req.area || fe_ptr(&blk.fe, req.area_gpa, 1) != req.area)
+		assert_int_equal(blk_req_init(&req, &blk, blk.region, sizeof(buf)), 0);
+	assert_int_equal(blk_read(&req, 0, 0, buf, sizeof(buf)), VIRTIO_BLK_S_OK);
+}
+
+void attack_begin(struct victim *v)
+{
+	static struct blk_req req;
+
+	assert_int_equal(blk_req_init(&req, &blk, blk.region, 4096), 0);
+	req.type = VIRTIO_BLK_T_FLUSH;
+	assert_int_equal(blk_submit(&req), 0);
+}
