@@ -208,3 +208,34 @@ void swkit_send_one(struct swkit *k, struct swkit_port *p, uint64_t dst, uint64_
 {
 	swkit_send(k, p, &(struct swkit_frame){ .dst = dst, .src = src }, 1);
 }
+
+void swkit_three_open(struct swkit_three *t)
+{
+	swkit_open(&t->k, NULL);
+	t->a = swkit_add(&t->k, "a", NULL);
+	t->b = swkit_add(&t->k, "b", NULL);
+	t->c = swkit_add(&t->k, "c", NULL);
+	assert_true(t->a && t->b && t->c);
+}
+
+void swkit_three_clear(struct swkit_three *t)
+{
+	swkit_clear(t->a);
+	swkit_clear(t->b);
+	swkit_clear(t->c);
+}
+
+void swkit_three_learn(struct swkit_three *t)
+{
+	swkit_send_one(&t->k, t->a, SWKIT_BROADCAST, SWKIT_A);
+	swkit_send_one(&t->k, t->b, SWKIT_BROADCAST, SWKIT_B);
+	swkit_send_one(&t->k, t->c, SWKIT_BROADCAST, SWKIT_C);
+	swkit_three_clear(t);
+}
+
+void swkit_three_expect(const struct swkit_three *t, unsigned int a, unsigned int b, unsigned int c)
+{
+	assert_int_equal(t->a->nr, a);
+	assert_int_equal(t->b->nr, b);
+	assert_int_equal(t->c->nr, c);
+}

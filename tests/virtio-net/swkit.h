@@ -82,4 +82,25 @@ void swkit_send(struct swkit *k, struct swkit_port *p, const struct swkit_frame 
 void swkit_send_one(struct swkit *k, struct swkit_port *p, uint64_t dst, uint64_t src);
 void swkit_mac(uint64_t number, uint8_t mac[6]);
 
+/* Addresses of frames are made from a byte: these are those of three ports. */
+enum {
+	SWKIT_A = 0xa,
+	SWKIT_B = 0xb,
+	SWKIT_C = 0xc,
+};
+
+/* Three ports that carry everything, and the address of each. */
+struct swkit_three {
+	struct swkit k;
+	struct swkit_port *a, *b, *c;
+};
+
+void swkit_three_open(struct swkit_three *t);
+void swkit_three_clear(struct swkit_three *t);
+/* Everybody is heard of. */
+void swkit_three_learn(struct swkit_three *t);
+/* How many frames each has got. */
+void swkit_three_expect(const struct swkit_three *t, unsigned int a, unsigned int b,
+			unsigned int c);
+
 #endif
