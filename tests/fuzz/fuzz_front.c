@@ -218,7 +218,8 @@ static uint64_t offered_protocol(uint8_t kind)
 		       1ull << VHOST_USER_PROTOCOL_F_CONFIG |
 		       1ull << VHOST_USER_PROTOCOL_F_RESET_DEVICE |
 		       1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
-		       1ull << VHOST_USER_PROTOCOL_F_STATUS;
+		       1ull << VHOST_USER_PROTOCOL_F_STATUS | 1ull << VHOST_USER_PROTOCOL_F_RARP |
+		       1ull << VHOST_USER_PROTOCOL_F_MTU;
 
 	return kind & 1 ? all & ~(1ull << (kind >> 4)) : all;
 }
@@ -333,6 +334,10 @@ static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 	case VHOST_USER_SET_BACKEND_REQ_FD:
 		m->hdr.size = 0;
 		add_fd(m, make_fd(f, fuzz_u8(in)));
+		break;
+	case VHOST_USER_SEND_RARP:
+	case VHOST_USER_NET_SET_MTU:
+		m->payload.u64 = fuzz_u8(in) & 1 ? fuzz_u16(in) : fuzz_u64(in);
 		break;
 	case VHOST_USER_GET_FEATURES:
 	case VHOST_USER_GET_PROTOCOL_FEATURES:

@@ -44,6 +44,7 @@ struct world {
 	struct loop *loop;
 	bool gone, hold;
 	unsigned int budget; /* chains a turn */
+	uint8_t mac[6]; /* of the last RARP */
 	struct fuzz_front front;
 };
 
@@ -195,6 +196,20 @@ static int listen_anywhere(struct world *w)
 	return fd;
 }
 
+/* What a network port is asked, which reads all six bytes. */
+static int hear_rarp(struct vu_dev *dev, const uint8_t mac[6])
+{
+	struct world *w = vu_dev_priv(dev);
+
+	memcpy(w->mac, mac, sizeof(w->mac));
+	return w->mac[0] & 1 ? -EINVAL : 0;
+}
+
+static int take_mtu(struct vu_dev *dev, uint64_t mtu)
+{
+	return mtu < 68 || mtu > UINT16_MAX ? -EINVAL : 0;
+}
+
 static void open_world(struct world *w)
 {
 	struct loop_conf lc = { .cpu = -1, .manual = true };
@@ -205,6 +220,8 @@ static void open_world(struct world *w)
 	ops.vq_setup = holder_setup;
 	ops.vq_release = holder_release;
 	ops.vq_poll = holder_poll;
+	ops.send_rarp = hear_rarp;
+	ops.set_mtu = take_mtu;
 	w->budget = HELD_MAX;
 	w->front.turn = turn;
 	fuzz_front_open(&w->front);
