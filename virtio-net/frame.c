@@ -113,11 +113,6 @@ void frame_copy_part(const struct frame *f, uint32_t off, uint8_t *dst, uint32_t
 
 /* --- headers --------------------------------------------------------------------- */
 
-static bool is_tag(uint16_t ethertype)
-{
-	return ethertype == ETH_TYPE_8021Q || ethertype == ETH_TYPE_8021AD;
-}
-
 /* The transport header at off, if there is one that can be looked at. */
 static void find_l4(struct frame *f, struct frame_layers *l, uint32_t off)
 {
@@ -207,7 +202,7 @@ void frame_layers(struct frame *f, struct frame_layers *l)
 	if (!frame_pull(f, ETH_HDR_LEN))
 		return;
 	l->ethertype = get_be16(f->head + off);
-	for (int i = 0; i < TAGS_MAX && is_tag(l->ethertype); i++) {
+	for (int i = 0; i < TAGS_MAX && frame_type_is_tag(l->ethertype); i++) {
 		off += VLAN_TAG_LEN;
 		if (!frame_pull(f, off + 2))
 			return;

@@ -91,7 +91,8 @@ static inline bool frame_pull(struct frame *f, uint16_t n)
 
 /* Where the headers end and what they are. Offsets in bytes; 0: not there. */
 struct frame_layers {
-	uint16_t ethertype; /* host order, behind all tags (802.1Q, 802.1ad) */
+	uint16_t ethertype; /* host order, behind all tags (802.1Q, 802.1ad); that of a
+			     * tag: there are more than anybody looks behind */
 	uint8_t ip_proto; /* of the last header that could be followed */
 	bool fragment; /* an IP fragment: no ports in it but the first's */
 	bool later_fragment; /* no transport header at all */
@@ -101,6 +102,11 @@ struct frame_layers {
 		      * head; all of a TCP header without options if it is that long */
 };
 #define FRAME_L4_MIN 4 /* both ports of everything that has ports */
+
+static inline bool frame_type_is_tag(uint16_t ethertype)
+{
+	return ethertype == ETH_TYPE_8021Q || ethertype == ETH_TYPE_8021AD;
+}
 
 /* Look at the headers, pulling what is needed. Never fails: what cannot be
  * understood is not there. */

@@ -37,12 +37,11 @@ static bool has(uint64_t features, unsigned int bit)
 
 static unsigned int nr_tags(const struct frame *f)
 {
-	uint16_t end = ETH_HDR_LEN, type;
+	uint16_t end = ETH_HDR_LEN;
 	unsigned int nr;
 
 	for (nr = 0; nr < TAGS_MAX && end <= f->head_len; nr++, end += VLAN_TAG_LEN) {
-		type = get_be16(f->head + end - 2);
-		if (type != ETH_TYPE_8021Q && type != ETH_TYPE_8021AD)
+		if (!frame_type_is_tag(get_be16(f->head + end - 2)))
 			break;
 	}
 	return nr;
@@ -75,6 +74,10 @@ static bool accept_csum(struct frame *f, const struct frame_layers *l, uint32_t 
 {
 	uint32_t first = ETH_TAGGED_MAX, floor = ETH_TAGGED_MAX;
 
+	/* Once the switch has taken a tag away, access lists would see headers that
+	 * nobody has looked at here, and that the checksum may be written into. */
+	if (frame_type_is_tag(l->ethertype))
+		return false;
 	/* A fragment has no checksum of its own to be completed. */
 	if (l->l3 && (!l->l4 || l->fragment))
 		return false;

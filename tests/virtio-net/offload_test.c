@@ -404,6 +404,24 @@ static void a_large_segment_is_whole_and_its_lengths_are_true(void **state)
 	assert_int_equal(accept(good, EVERYTHING, 1500), -DROP_BAD_HEADER);
 }
 
+/* Behind which access lists look only when the switch has taken one away. */
+static void checksums_behind_more_tags_than_two_are_refused(void **state)
+{
+	static const uint8_t tag[] = { 0x81, 0, 0, 5 };
+
+	kit_build(&tcp4, &kit);
+	for (unsigned int tags = 1; tags <= 4; tags++) {
+		uint16_t more = (uint16_t)(tags * sizeof(tag));
+
+		memmove(kit.bytes + ETH_TYPE_OFFSET + 4, kit.bytes + ETH_TYPE_OFFSET,
+			kit.len - ETH_TYPE_OFFSET);
+		memcpy(kit.bytes + ETH_TYPE_OFFSET, tag, sizeof(tag));
+		kit.len += sizeof(tag);
+		assert_int_equal(accept(csum_hdr(kit.l4 + more, TCP_CSUM), EVERYTHING, 0),
+				 tags <= 2 ? 0 : -DROP_BAD_HEADER);
+	}
+}
+
 static void headers_longer_than_what_can_be_private_are_refused(void **state)
 {
 	static uint8_t ext[23];
@@ -614,6 +632,7 @@ int main(void)
 		cmocka_unit_test(a_large_segment_is_of_a_type_that_was_negotiated),
 		cmocka_unit_test(a_large_segment_is_what_its_type_says),
 		cmocka_unit_test(a_large_segment_is_whole_and_its_lengths_are_true),
+		cmocka_unit_test(checksums_behind_more_tags_than_two_are_refused),
 		cmocka_unit_test(headers_longer_than_what_can_be_private_are_refused),
 		cmocka_unit_test(pieces_are_no_longer_than_the_mtu),
 		cmocka_unit_test(a_large_segment_that_needs_no_cutting_is_a_plain_frame),
