@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/vhost/vukit.h"
@@ -138,6 +139,31 @@ static void a_buffer_may_be_scattered(void **state)
 	assert_int_equal(len, 16);
 	to = fe_ptr(&kd->fe, kd->buf, 16);
 	assert_true(to[0] == 0x0101010101010101 && to[1] == 0x0202020202020202);
+}
+
+/* Migration knows guest memory, not what its IOMMU makes of it. */
+static void what_is_written_is_logged_by_guest_physical_address(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	uint64_t desc[2] = { KIT_PAGE, 0 }, page = kd->buf / KIT_PAGE;
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	struct fe_msg reply;
+	uint8_t *log;
+
+	assert_int_equal(ftruncate(fd, KIT_PAGE), 0);
+	log = mmap(NULL, KIT_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(log, MAP_FAILED);
+	kit_serve(kit, kd);
+	assert_int_equal(fe_send(&kd->fe, FE_SET_LOG_BASE, FE_VERSION, desc, 16, &fd, 1), 0);
+	assert_int_equal(fe_recv(&kd->fe, &reply), 0);
+	assert_int_equal(
+		fe_set_u64(&kd->fe, FE_SET_FEATURES, kd->fe.features | 1ull << FE_F_LOG_ALL), 0);
+	kit_serve(kit, kd);
+	assert_true(log[page / 8] >> page % 8 & 1);
+	munmap(log, KIT_PAGE);
+	close(fd);
+	kit_bring_down(kit, kd);
 }
 
 /* --- waiting ---------------------------------------------------------------------------- */
@@ -449,6 +475,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(requests_are_served_through_translations),
 		TEST(a_buffer_may_be_scattered),
+		TEST(what_is_written_is_logged_by_guest_physical_address),
 		TEST(a_ring_waits_for_its_own_addresses),
 		TEST(a_miss_holds_up_its_ring_and_nothing_else),
 		TEST(a_front_end_may_leave_while_it_is_asked),
