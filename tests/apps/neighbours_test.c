@@ -93,8 +93,8 @@ static void other_serves(void)
 
 	for (int i = 0; i < 50; i++) {
 		for (size_t j = 0; j < sizeof(out); j++)
-			out[j] = (uint8_t)blk_random(&seed);
-		sector = blk_random(&seed) % (DISK_LEN / BLOCK) * (BLOCK / BLK_SECTOR);
+			out[j] = (uint8_t)fe_random(&seed);
+		sector = fe_random(&seed) % (DISK_LEN / BLOCK) * (BLOCK / BLK_SECTOR);
 		assert_int_equal(blk_write(&other_req, 0, sector, out, BLOCK), VIRTIO_BLK_S_OK);
 		assert_int_equal(blk_read(&other_req, 0, sector, in, BLOCK), VIRTIO_BLK_S_OK);
 		assert_memory_equal(out, in, BLOCK);
@@ -290,7 +290,7 @@ static void a_driver_that_makes_chains_of_nonsense(void **state)
 		connect_victim(false);
 		table = (uint8_t *)victim.ring[0].desc;
 		for (size_t i = 0; i < victim.ring[0].size * sizeof(struct virtq_desc); i++)
-			table[i] = (uint8_t)blk_random(&seed);
+			table[i] = (uint8_t)fe_random(&seed);
 		for (unsigned int i = 0; i < victim.ring[0].size; i++)
 			victim.ring[0].avail->ring[i] = cpu_to_le16((uint16_t)i);
 		__atomic_store_n(&victim.ring[0].avail->idx.wire,

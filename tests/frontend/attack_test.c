@@ -81,6 +81,9 @@ static void run_attack(void **state)
 
 	for (int packed = 0; packed < (a->both_rings ? 2 : 1); packed++) {
 		assert_int_equal(attack_open(&victim, victim_sock, a->stage, packed), 0);
+		/* Not the same rings twice. */
+		if (a->stage == ATTACK_RUNNING)
+			assert_int_equal(victim.ring[0]->packed, packed);
 		a->run(&victim);
 		attack_witness_serves();
 		attack_abandon(&victim);
@@ -158,6 +161,7 @@ int main(int argc, char **argv)
 	n = add_tests(tests, n, attacks_msg);
 	n = add_tests(tests, n, attacks_setup);
 	n = add_tests(tests, n, attacks_ring);
+	n = add_tests(tests, n, attacks_device);
 	failed = _cmocka_run_group_tests("attacks", tests, n, start, stop);
 	unlink(victim_sock);
 	unlink(witness_sock);

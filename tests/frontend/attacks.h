@@ -47,13 +47,13 @@ struct attack {
 	}
 
 /* All end with a NULL name. */
-extern const struct attack attacks_msg[], attacks_setup[];
+extern const struct attack attacks_msg[], attacks_setup[], attacks_ring[];
 
 /* --- what attack_test.c wants to know of the kind of device: attacks_blk.c and
  * attacks_net.c ------------------------------------------------------------------- */
 
-/* Beside attacks_msg and attacks_setup. */
-extern const struct attack attacks_ring[];
+/* Chains and headers of its own. */
+extern const struct attack attacks_device[];
 
 /* Become the program, at these sockets. Does not return unless it fails. */
 void attack_exec(const char *program, const char *victim, const char *witness);
@@ -73,18 +73,26 @@ void attack_use(struct victim *v);
 /* Have it begin something. */
 void attack_begin(struct victim *v);
 
+/* --- attacks_ring.c ---------------------------------------------------------------- */
+
+/* One raw descriptor; on split rings they are linked one after the other. */
+struct raw {
+	uint64_t gpa;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* split; 0: the next one */
+};
+
+/* Put descriptors from position 0 of the ring that is used, and fresh, on and make
+ * them visible. */
+void attack_offer(struct victim *v, const struct raw *d, unsigned int nr);
+bool attack_is_used(const struct victim *v);
+/* The first chain was answered or the ring broken: a head is never lost. */
+void attack_assert_reaction(struct victim *v);
+/* Both. */
+void attack_chain(struct victim *v, const struct raw *d, unsigned int nr);
+
 /* --- attack_test.c ----------------------------------------------------------------- */
-
-/* xorshift, never 0. */
-static inline uint32_t attack_random(uint32_t *state)
-{
-	uint32_t x = *state;
-
-	x ^= x << 13;
-	x ^= x >> 17;
-	x ^= x << 5;
-	return *state = x;
-}
 
 /* err says that a request was refused, or the connection has gone: the back-end
  * has the choice, but nobody hangs. */

@@ -38,7 +38,7 @@ static void serves(struct blk_req *req)
 	static uint32_t seed = 1;
 
 	for (size_t i = 0; i < sizeof(out); i++)
-		out[i] = (uint8_t)attack_random(&seed);
+		out[i] = (uint8_t)fe_random(&seed);
 	assert_int_equal(blk_write(req, 0, 8, out, sizeof(out)), VIRTIO_BLK_S_OK);
 	assert_int_equal(blk_read(req, 0, 8, in, sizeof(in)), VIRTIO_BLK_S_OK);
 	assert_memory_equal(in, out, sizeof(in));

@@ -339,12 +339,12 @@ static void noise(struct victim *v)
 		int fd = memfd_create("noise", MFD_CLOEXEC);
 
 		assert_int_equal(ftruncate(fd, 1 << 16), 0);
-		len = attack_random(&seed) % (sizeof(payload) + 1);
+		len = fe_random(&seed) % (sizeof(payload) + 1);
 		/* Small numbers are closer to what makes sense. */
 		for (unsigned int k = 0; k < ARRAY_SIZE(payload); k++)
-			payload[k] = attack_random(&seed) >> (attack_random(&seed) % 32);
-		if (fe_send(v->fe, attack_random(&seed) % FE_REQ_END, FE_VERSION, payload, len, &fd,
-			    attack_random(&seed) % 2))
+			payload[k] = fe_random(&seed) >> (fe_random(&seed) % 32);
+		if (fe_send(v->fe, fe_random(&seed) % FE_REQ_END, FE_VERSION, payload, len, &fd,
+			    fe_random(&seed) % 2))
 			assert_int_equal(fe_connect(v->fe, v->path), 0);
 		close(fd);
 	}

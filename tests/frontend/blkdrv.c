@@ -168,11 +168,11 @@ static unsigned int cut(struct blk_req *req, unsigned int first, uint32_t len, u
 	uint32_t piece;
 
 	while (len) {
-		piece = n + 1 == PIECES_MAX ? len : 1 + blk_random(seed) % len;
+		piece = n + 1 == PIECES_MAX ? len : 1 + fe_random(seed) % len;
 		/* Small pieces often: they split the header and the last sector. */
-		if (n + 1 < PIECES_MAX && blk_random(seed) % 3 == 0)
-			piece = (uint32_t)min_u64(piece, 1 + blk_random(seed) % 20);
-		*at += blk_random(seed) % GAP_MAX;
+		if (n + 1 < PIECES_MAX && fe_random(seed) % 3 == 0)
+			piece = (uint32_t)min_u64(piece, 1 + fe_random(seed) % 20);
+		*at += fe_random(seed) % GAP_MAX;
 		put_buf(req, first + n++, *at, piece);
 		*at += piece;
 		len -= piece;

@@ -110,15 +110,4 @@ int blk_get_id(struct blk_req *req, unsigned int queue, char id[BLK_ID_LEN]);
 int blk_range(struct blk_req *req, unsigned int queue, uint32_t type,
 	      const struct virtio_blk_discard_write_zeroes *segs, unsigned int nr);
 
-/* xorshift, never 0: for layouts and test data. */
-static inline uint32_t blk_random(uint32_t *state)
-{
-	uint32_t x = *state;
-
-	x ^= x << 13;
-	x ^= x >> 17;
-	x ^= x << 5;
-	return *state = x;
-}
-
 #endif

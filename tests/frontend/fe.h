@@ -179,4 +179,15 @@ void *fe_ptr(struct fe *fe, uint64_t gpa, uint64_t len);
 /* The address the front-end claims to have it mapped at. */
 uint64_t fe_uva(struct fe *fe, uint64_t gpa);
 
+/* xorshift, never 0: for layouts and test data. */
+static inline uint32_t fe_random(uint32_t *state)
+{
+	uint32_t x = *state;
+
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return *state = x;
+}
+
 #endif

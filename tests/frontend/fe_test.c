@@ -263,14 +263,14 @@ static void exercise(const struct blk_conf *conf)
 	assert_int_equal(le64toh(b.config.capacity), (8 << 20) / BLK_SECTOR);
 	assert_int_equal(blk_req_init(&req, &b, b.region, sizeof(out)), 0);
 	for (unsigned int i = 0; i < 300; i++) {
-		uint32_t len = BLK_SECTOR * (1 + blk_random(&seed) % 32);
-		uint64_t sector = blk_random(&seed) % 16000;
+		uint32_t len = BLK_SECTOR * (1 + fe_random(&seed) % 32);
+		uint64_t sector = fe_random(&seed) % 16000;
 
 		for (unsigned int k = 0; k < len; k++)
-			out[k] = (uint8_t)blk_random(&seed);
-		req.layout_seed = i % 2 ? blk_random(&seed) : 0;
+			out[k] = (uint8_t)fe_random(&seed);
+		req.layout_seed = i % 2 ? fe_random(&seed) : 0;
 		assert_int_equal(blk_write(&req, i % 2, sector, out, len), VIRTIO_BLK_S_OK);
-		req.layout_seed = i % 2 ? blk_random(&seed) : 0;
+		req.layout_seed = i % 2 ? fe_random(&seed) : 0;
 		assert_int_equal(blk_read(&req, i % 2, sector, in, len), VIRTIO_BLK_S_OK);
 		assert_memory_equal(in, out, len);
 	}

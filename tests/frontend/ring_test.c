@@ -169,10 +169,10 @@ static bool send_one(struct drv_ring *r, struct sent *s, uint32_t *seed)
 {
 	int id;
 
-	s->nr = 1 + blk_random(seed) % CHAIN_MAX;
-	s->nr_out = blk_random(seed) % (s->nr + 1);
+	s->nr = 1 + fe_random(seed) % CHAIN_MAX;
+	s->nr_out = fe_random(seed) % (s->nr + 1);
 	for (unsigned int i = 0; i < s->nr; i++)
-		s->buf[i] = (struct drv_buf){ blk_random(seed), 1 + blk_random(seed) % 9999 };
+		s->buf[i] = (struct drv_buf){ fe_random(seed), 1 + fe_random(seed) % 9999 };
 	id = drv_add(r, s->buf, s->nr_out, s->nr - s->nr_out, s);
 	if (id == -ENOSPC)
 		return false;
@@ -210,7 +210,7 @@ static void play(uint16_t size, uint64_t features, bool indirect, uint32_t seed)
 	for (unsigned int round = 0; round < 3000; round++) {
 		unsigned int i = 0;
 
-		for (unsigned int k = blk_random(&seed) % 20; k; k--) {
+		for (unsigned int k = fe_random(&seed) % 20; k; k--) {
 			while (i < SENT_MAX && sent[i].flying)
 				i++;
 			if (i == SENT_MAX || !send_one(&r, &sent[i], &seed))
@@ -220,12 +220,12 @@ static void play(uint16_t size, uint64_t features, bool indirect, uint32_t seed)
 		drv_submit(&r);
 		while (pop(&m, &held[nr_held]))
 			check_seen(&r, &held[nr_held++]);
-		for (unsigned int k = blk_random(&seed) % 20; k && nr_held; k--) {
+		for (unsigned int k = fe_random(&seed) % 20; k && nr_held; k--) {
 			/* In order, or any of those it holds. */
-			unsigned int n = r.in_order ? 0 : blk_random(&seed) % nr_held;
+			unsigned int n = r.in_order ? 0 : fe_random(&seed) % nr_held;
 			struct sent *s = r.chain[held[n].id].cookie;
 
-			s->len = blk_random(&seed) % 9999;
+			s->len = fe_random(&seed) % 9999;
 			push(&m, held[n].id, s->len, r.packed ? held[n].nr_ring : 1);
 			memmove(&held[n], &held[n + 1], (--nr_held - n) * sizeof(held[0]));
 		}

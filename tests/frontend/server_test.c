@@ -121,7 +121,7 @@ static void open_disk(bool packed, bool indirect, bool event_idx, bool in_order,
 static void fill(uint8_t *buf, uint32_t len, uint32_t *seed)
 {
 	for (uint32_t i = 0; i < len; i += 4) {
-		uint32_t v = blk_random(seed);
+		uint32_t v = fe_random(seed);
 
 		memcpy(buf + i, &v, 4);
 	}
@@ -130,8 +130,8 @@ static void fill(uint8_t *buf, uint32_t len, uint32_t *seed)
 /* A range of the disk; len a multiple of the sector. */
 static void pick(uint32_t *seed, uint64_t *sector, uint32_t *len)
 {
-	*len = BLK_SECTOR * (1 + blk_random(seed) % (IO_MAX / BLK_SECTOR));
-	*sector = blk_random(seed) % (DISK_SECTORS - *len / BLK_SECTOR + 1);
+	*len = BLK_SECTOR * (1 + fe_random(seed) % (IO_MAX / BLK_SECTOR));
+	*sector = fe_random(seed) % (DISK_SECTORS - *len / BLK_SECTOR + 1);
 }
 
 static void write_and_read_back(struct blk_req *req, unsigned int rounds, uint32_t *seed)
@@ -143,7 +143,7 @@ static void write_and_read_back(struct blk_req *req, unsigned int rounds, uint32
 	for (unsigned int i = 0; i < rounds; i++) {
 		unsigned int queue = i % b.queues;
 
-		req->layout_seed = i % 3 ? blk_random(seed) : 0;
+		req->layout_seed = i % 3 ? fe_random(seed) : 0;
 		pick(seed, &sector, &len);
 		fill(buf, len, seed);
 		assert_int_equal(blk_write(req, queue, sector, buf, len), VIRTIO_BLK_S_OK);
@@ -251,14 +251,14 @@ static void many_requests(bool packed, bool indirect, bool in_order)
 	while (done < 6000) {
 		for (i = 0; i < PARALLEL; i++) {
 			struct blk_req *r = &req[i];
-			uint32_t len = BLK_SECTOR * (1 + blk_random(&seed) % 32);
+			uint32_t len = BLK_SECTOR * (1 + fe_random(&seed) % 32);
 
 			if (!r->done)
 				continue;
-			r->queue = blk_random(&seed) % QUEUES;
-			r->sector = i * span + blk_random(&seed) % (span - 32);
-			r->layout_seed = blk_random(&seed);
-			r->type = blk_random(&seed) & 1 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
+			r->queue = fe_random(&seed) % QUEUES;
+			r->sector = i * span + fe_random(&seed) % (span - 32);
+			r->layout_seed = fe_random(&seed);
+			r->type = fe_random(&seed) & 1 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
 			r->out = r->in = buf[i];
 			r->out_len = r->type == VIRTIO_BLK_T_OUT ? len : 0;
 			r->in_len = r->type == VIRTIO_BLK_T_IN ? len : 0;

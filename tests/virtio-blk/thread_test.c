@@ -134,7 +134,7 @@ static void check_reads(struct house *h)
 				struct blk_req *r = &req[d][i];
 
 				r->type = VIRTIO_BLK_T_IN;
-				r->sector = blk_random(&seed) % (SIZE / 4096) * 8;
+				r->sector = fe_random(&seed) % (SIZE / 4096) * 8;
 				r->in = in[d][i];
 				r->in_len = 4096;
 				assert_int_equal(blk_submit(r), 0);

@@ -149,19 +149,19 @@ static void check_random(struct house *h, unsigned int nr)
 
 	assert_int_equal(blk_req_init(&req, &h->drv, h->drv.region, 65536), 0);
 	for (unsigned int i = 0; i < nr; i++) {
-		uint32_t len = (1 + blk_random(&seed) % 128) * 512;
-		uint64_t sector = blk_random(&seed) % ((SIZE - len) / 512);
-		unsigned int queue = blk_random(&seed) % 2, what = blk_random(&seed) % 8;
+		uint32_t len = (1 + fe_random(&seed) % 128) * 512;
+		uint64_t sector = fe_random(&seed) % ((SIZE - len) / 512);
+		unsigned int queue = fe_random(&seed) % 2, what = fe_random(&seed) % 8;
 		struct virtio_blk_discard_write_zeroes seg = {
 			.sector = sector,
 			.num_sectors = len / 512,
 			.flags = what & 1 ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0,
 		};
 
-		req.layout_seed = i % 4 ? blk_random(&seed) : 0;
+		req.layout_seed = i % 4 ? fe_random(&seed) : 0;
 		if (what < 3) {
 			for (uint32_t k = 0; k < len; k++)
-				buf[k] = (uint8_t)(blk_random(&seed) >> 7);
+				buf[k] = (uint8_t)(fe_random(&seed) >> 7);
 			memcpy(shadow + sector * 512, buf, len);
 			assert_int_equal(blk_write(&req, queue, sector, buf, len), VIRTIO_BLK_S_OK);
 		} else if (what < 5) {
