@@ -327,7 +327,7 @@ static inline void fetch(const struct frame *f, const struct virtq_buf *buf)
 	const uint8_t *from, *to = buf->one.iov_base;
 	uint32_t len = f->len < FETCH_MAX ? f->len : FETCH_MAX;
 
-	if (!f->nr_tail)
+	if (!f->nr_tail || buf->nr_iov != 1)
 		return;
 	from = (const uint8_t *)f->tail->iov_base + f->tail_off;
 	for (uint32_t off = 0; off < len; off += CACHE_LINE) {
