@@ -18,40 +18,18 @@
 #include "virtio-net/net_bytes.h"
 
 enum {
-	A = 0xa,
-	B = 0xb,
-	C = 0xc,
+	A = SWKIT_A,
+	B = SWKIT_B,
+	C = SWKIT_C,
 };
 
-struct three {
-	struct swkit k;
-	struct swkit_port *a, *b, *c;
-	struct sw_port_conf conf; /* the default, to start from */
-};
-
-static void open_three(struct three *t)
+static void open_three(struct swkit_three *t)
 {
-	swkit_open(&t->k, NULL);
-	sw_port_conf_init(&t->conf);
-	t->a = swkit_add(&t->k, "a", NULL);
-	t->b = swkit_add(&t->k, "b", NULL);
-	t->c = swkit_add(&t->k, "c", NULL);
-	swkit_send_one(&t->k, t->a, SWKIT_BROADCAST, A);
-	swkit_send_one(&t->k, t->b, SWKIT_BROADCAST, B);
-	swkit_send_one(&t->k, t->c, SWKIT_BROADCAST, C);
-	swkit_clear(t->a);
-	swkit_clear(t->b);
-	swkit_clear(t->c);
+	swkit_three_open(t);
+	swkit_three_learn(t);
 }
 
-static void expect_got(const struct three *t, unsigned int a, unsigned int b, unsigned int c)
-{
-	assert_int_equal(t->a->nr, a);
-	assert_int_equal(t->b->nr, b);
-	assert_int_equal(t->c->nr, c);
-}
-
-static void secure(struct three *t, struct swkit_port *p, uint64_t mac)
+static void secure(struct swkit_three *t, struct swkit_port *p, uint64_t mac)
 {
 	struct sw_port_conf conf = t->conf;
 
@@ -67,28 +45,28 @@ static void only_the_addresses_of_a_port_may_send(void **state)
 {
 	struct swkit_frame f[] = { { B, A }, { B, 0x77 }, { B, A }, { SWKIT_BROADCAST, C } };
 	struct sw_port_conf conf;
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	secure(&t, t.a, A);
 	swkit_send(&t.k, t.a, f, ARRAY_SIZE(f));
-	expect_got(&t, 0, 2, 0);
+	swkit_three_expect(&t, 0, 2, 0);
 	assert_int_equal(swkit_drops(t.a, DROP_SPOOFED), 2);
 	/* It was not learned there either. */
 	swkit_send_one(&t.k, t.b, C, B);
-	expect_got(&t, 0, 2, 1);
+	swkit_three_expect(&t, 0, 2, 1);
 	conf = *t.a->port->conf;
 	conf.nr_macs = 2;
 	swkit_mac(0x77, conf.macs[1]);
 	swkit_set(&t.k, t.a, &conf);
 	swkit_send(&t.k, t.a, f, 2);
-	expect_got(&t, 0, 4, 1);
+	swkit_three_expect(&t, 0, 4, 1);
 	swkit_close(&t.k);
 }
 
 static void nobody_takes_the_address_of_a_secured_port(void **state)
 {
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	secure(&t, t.a, A);
@@ -96,22 +74,22 @@ static void nobody_takes_the_address_of_a_secured_port(void **state)
 	swkit_pass(&t.k, 10000);
 	swkit_clear(t.b);
 	swkit_send_one(&t.k, t.c, B, A);
-	expect_got(&t, 0, 0, 0);
+	swkit_three_expect(&t, 0, 0, 0);
 	assert_int_equal(swkit_drops(t.c, DROP_PINNED), 1);
 	swkit_send_one(&t.k, t.b, A, B);
-	expect_got(&t, 1, 0, 0);
+	swkit_three_expect(&t, 1, 0, 0);
 	/* Until it is not secured any more. */
 	t.conf = *t.a->port->conf;
 	t.conf.anti_spoof = false;
 	swkit_set(&t.k, t.a, &t.conf);
 	swkit_send_one(&t.k, t.c, B, A);
-	expect_got(&t, 1, 1, 0);
+	swkit_three_expect(&t, 1, 1, 0);
 	swkit_close(&t.k);
 }
 
 static void a_secured_port_gets_its_address_back_from_elsewhere(void **state)
 {
-	struct three t;
+	struct swkit_three t;
 
 	/* Its guest comes from another host, from where it was heard until now. */
 	open_three(&t);
@@ -123,14 +101,14 @@ static void a_secured_port_gets_its_address_back_from_elsewhere(void **state)
 	swkit_clear(t.b);
 	swkit_clear(t.c);
 	swkit_send_one(&t.k, t.b, 0x55, B);
-	expect_got(&t, 1, 0, 0);
+	swkit_three_expect(&t, 1, 0, 0);
 	swkit_close(&t.k);
 }
 
 /* --- limits ---------------------------------------------------------------------- */
 
 /* Bursts of 8 for a second; returns how many frames arrive. */
-static unsigned int send_for_a_second(struct three *t, uint64_t dst, uint32_t len,
+static unsigned int send_for_a_second(struct swkit_three *t, uint64_t dst, uint32_t len,
 				      struct frame_offload offload)
 {
 	struct swkit_frame f[8];
@@ -155,7 +133,7 @@ static void expect_near(unsigned int value, unsigned int expected, unsigned int 
 static void what_a_port_sends_is_limited(void **state)
 {
 	struct frame_offload none = { 0 };
-	struct three t;
+	struct swkit_three t;
 	unsigned int got;
 
 	open_three(&t);
@@ -187,7 +165,7 @@ static void what_a_port_sends_is_limited(void **state)
 static void what_a_port_gets_is_limited(void **state)
 {
 	struct frame_offload none = { 0 };
-	struct three t;
+	struct swkit_three t;
 	unsigned int got;
 
 	open_three(&t);
@@ -208,7 +186,7 @@ static void a_large_segment_counts_as_the_frames_it_will_be(void **state)
 {
 	/* 1454 bytes: 54 of headers and 14 pieces of 100, on the wire 154 each. */
 	struct frame_offload tso = { .gso_type = 1, .hdr_len = 54, .gso_size = 100 };
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	t.conf.in_frames = (struct sw_limit){ 1400, 14 };
@@ -223,7 +201,7 @@ static void a_large_segment_counts_as_the_frames_it_will_be(void **state)
 
 static void a_limit_that_stays_keeps_its_bucket(void **state)
 {
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	t.conf.in_frames = (struct sw_limit){ 1, 5 };
@@ -240,7 +218,7 @@ static void a_limit_that_stays_keeps_its_bucket(void **state)
 static void storms_are_limited_by_kind(void **state)
 {
 	struct frame_offload none = { 0 };
-	struct three t;
+	struct swkit_three t;
 	unsigned int got;
 
 	open_three(&t);
@@ -262,7 +240,7 @@ static void storms_are_limited_by_kind(void **state)
 
 static void isolated_ports_do_not_reach_each_other(void **state)
 {
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	t.conf.isolated = true;
@@ -273,19 +251,19 @@ static void isolated_ports_do_not_reach_each_other(void **state)
 	swkit_send_one(&t.k, t.a, SWKIT_BROADCAST, A);
 	swkit_send_one(&t.k, t.a, 0x999, A);
 	swkit_send_one(&t.k, t.a, C, A);
-	expect_got(&t, 0, 0, 3);
+	swkit_three_expect(&t, 0, 0, 3);
 	/* A flood that is not for it is not a frame it lost. */
 	assert_int_equal(swkit_drops(t.b, DROP_ISOLATED), 1);
 	swkit_send_one(&t.k, t.c, A, C);
 	swkit_send_one(&t.k, t.c, B, C);
-	expect_got(&t, 1, 1, 3);
+	swkit_three_expect(&t, 1, 1, 3);
 	swkit_close(&t.k);
 }
 
 static void a_mirror_shows_what_a_port_sends_and_gets(void **state)
 {
 	struct swkit_port *m;
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	m = swkit_add(
@@ -299,7 +277,7 @@ static void a_mirror_shows_what_a_port_sends_and_gets(void **state)
 	swkit_send_one(&t.k, t.b, A, B);
 	swkit_send_one(&t.k, t.b, SWKIT_BROADCAST, B);
 	swkit_send_one(&t.k, t.b, C, B); /* not for a */
-	expect_got(&t, 2, 1, 2);
+	swkit_three_expect(&t, 2, 1, 2);
 	assert_int_equal(m->nr, 4);
 	/* A mirror of a mirror port shows only what is forwarded to it. */
 	t.conf.in_frames = (struct sw_limit){ 0 };
@@ -339,7 +317,7 @@ static void a_mirror_port_may_come_and_go(void **state)
 {
 	struct swkit_port *m;
 	json_t *status;
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	strcpy(t.conf.mirror, "m");
@@ -369,7 +347,7 @@ static void a_mirror_port_may_come_and_go(void **state)
 static void loopback_sends_everything_back(void **state)
 {
 	struct swkit_frame f[] = { { B, A }, { SWKIT_BROADCAST, A }, { A, A }, { 0x99, 0x88 } };
-	struct three t;
+	struct swkit_three t;
 	json_t *table;
 
 	open_three(&t);
@@ -377,7 +355,7 @@ static void loopback_sends_everything_back(void **state)
 	t.conf.loopback = true;
 	swkit_set(&t.k, t.a, &t.conf);
 	swkit_send(&t.k, t.a, f, ARRAY_SIZE(f));
-	expect_got(&t, 4, 0, 0);
+	swkit_three_expect(&t, 4, 0, 0);
 	assert_int_equal(t.a->nr_calls, 1);
 	table = vswitch_mac_table(t.k.sw);
 	assert_int_equal(json_array_size(table), 0);
@@ -387,7 +365,7 @@ static void loopback_sends_everything_back(void **state)
 
 /* --- access lists ---------------------------------------------------------------- */
 
-static void compile_lists(struct three *t, const char *json)
+static void compile_lists(struct swkit_three *t, const char *json)
 {
 	json_error_t where;
 	json_t *rules = json_loads(json, 0, &where);
@@ -398,7 +376,7 @@ static void compile_lists(struct three *t, const char *json)
 	json_decref(rules);
 }
 
-static void set_lists(struct three *t, struct swkit_port *p, const char *json)
+static void set_lists(struct swkit_three *t, struct swkit_port *p, const char *json)
 {
 	compile_lists(t, json);
 	swkit_set(&t->k, p, &t->conf);
@@ -408,7 +386,7 @@ static void access_lists_hold_in_both_directions(void **state)
 {
 	struct swkit_frame f[] = { { B, A, .type = 0x1111 }, { B, A, .type = 0x2222 } };
 	struct swkit_frame r[] = { { A, B, .type = 0x1111 }, { A, B, .type = 0x2222 } };
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	set_lists(&t, t.a,
@@ -431,7 +409,7 @@ static void access_lists_hold_in_both_directions(void **state)
 	/* A flood passes only where it may. */
 	r[0].dst = r[1].dst = SWKIT_BROADCAST;
 	swkit_send(&t.k, t.b, r, 2);
-	expect_got(&t, 2, 0, 2);
+	swkit_three_expect(&t, 2, 0, 2);
 	swkit_close(&t.k);
 }
 
@@ -440,7 +418,7 @@ static void lists_are_kept_replaced_and_taken_away(void **state)
 	const char *drop = "[{\"action\": \"drop\", \"dir\": \"in\"}]";
 	const char *allow = "[{\"action\": \"allow\"}]";
 	json_t *status, *rule;
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	set_lists(&t, t.a, drop);
@@ -450,7 +428,7 @@ static void lists_are_kept_replaced_and_taken_away(void **state)
 	t.conf.isolated = true;
 	swkit_set(&t.k, t.a, &t.conf);
 	swkit_send_one(&t.k, t.a, B, A);
-	expect_got(&t, 0, 0, 0);
+	swkit_three_expect(&t, 0, 0, 0);
 	status = sw_port_acl_status(t.a->port);
 	rule = json_array_get(json_object_get(status, "in"), 0);
 	assert_int_equal(json_integer_value(json_object_get(rule, "hits")), 2);
@@ -458,17 +436,17 @@ static void lists_are_kept_replaced_and_taken_away(void **state)
 	json_decref(status);
 	set_lists(&t, t.a, allow);
 	swkit_send_one(&t.k, t.a, B, A);
-	expect_got(&t, 0, 1, 0);
+	swkit_three_expect(&t, 0, 1, 0);
 	/* A configuration that is refused takes its lists with it, not those in use. */
 	t.conf.vlan_mode = SW_VLAN_ACCESS;
 	t.conf.vlan = 0;
 	assert_int_equal(sw_port_set(t.a->port, &t.conf, t.k.err), -EINVAL);
 	swkit_send_one(&t.k, t.a, B, A);
-	expect_got(&t, 0, 2, 0);
+	swkit_three_expect(&t, 0, 2, 0);
 	sw_port_conf_init(&t.conf);
 	swkit_set(&t.k, t.a, &t.conf);
 	swkit_send_one(&t.k, t.a, B, A);
-	expect_got(&t, 0, 3, 0);
+	swkit_three_expect(&t, 0, 3, 0);
 	/* And so does a port that is refused. */
 	compile_lists(&t, drop);
 	assert_null(swkit_add(&t.k, "a", &t.conf));
@@ -480,7 +458,7 @@ static void lists_are_kept_replaced_and_taken_away(void **state)
 /* --- a looped uplink ------------------------------------------------------------- */
 
 /* Everything that p got comes back from it. The number of frames. */
-static unsigned int reflect(struct three *t, struct swkit_port *p, struct swkit_port *into)
+static unsigned int reflect(struct swkit_three *t, struct swkit_port *p, struct swkit_port *into)
 {
 	static uint8_t bytes[SWKIT_GOT_MAX][SWKIT_FRAME_MAX];
 	unsigned int nr = p->nr < SWKIT_GOT_MAX ? p->nr : SWKIT_GOT_MAX;
@@ -505,7 +483,7 @@ static unsigned int reflect(struct three *t, struct swkit_port *p, struct swkit_
 static void a_looped_uplink_disturbs_nobody(void **state)
 {
 	unsigned int back = 0;
-	struct three t;
+	struct swkit_three t;
 
 	/* c is the uplink; a and b are guests. */
 	open_three(&t);
@@ -533,14 +511,14 @@ static void a_looped_uplink_disturbs_nobody(void **state)
 
 static void a_looped_uplink_brings_nothing_back_to_secured_ports(void **state)
 {
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	secure(&t, t.a, A);
 	secure(&t, t.b, B);
 	swkit_send_one(&t.k, t.a, SWKIT_BROADCAST, A);
 	assert_int_equal(reflect(&t, t.c, t.c), 1);
-	expect_got(&t, 0, 1, 0);
+	swkit_three_expect(&t, 0, 1, 0);
 	assert_int_equal(swkit_drops(t.c, DROP_PINNED), 1);
 	swkit_close(&t.k);
 }
@@ -549,7 +527,7 @@ static void two_uplinks_to_one_network_are_held_by_the_storm_limit(void **state)
 {
 	struct swkit_port *up2;
 	unsigned int storm = 0;
-	struct three t;
+	struct swkit_three t;
 
 	open_three(&t);
 	t.conf.broadcast = (struct sw_limit){ 100, 10 };

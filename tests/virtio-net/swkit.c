@@ -212,6 +212,7 @@ void swkit_send_one(struct swkit *k, struct swkit_port *p, uint64_t dst, uint64_
 void swkit_three_open(struct swkit_three *t)
 {
 	swkit_open(&t->k, NULL);
+	sw_port_conf_init(&t->conf);
 	t->a = swkit_add(&t->k, "a", NULL);
 	t->b = swkit_add(&t->k, "b", NULL);
 	t->c = swkit_add(&t->k, "c", NULL);

@@ -93,6 +93,7 @@ enum {
 struct swkit_three {
 	struct swkit k;
 	struct swkit_port *a, *b, *c;
+	struct sw_port_conf conf; /* the default, to start from */
 };
 
 void swkit_three_open(struct swkit_three *t);
