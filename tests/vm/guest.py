@@ -469,8 +469,8 @@ class Qemu(Guest):
         append = f"{KERNEL_OPTIONS} test={self.test} {self.arguments}"
         # maxcpus: of a machine that can have one processor only, QEMU translates
         # locked instructions into plain ones, and with them the guest's fences.
-        # Between a guest and a back-end those are needed all the same: without,
-        # a notification is lost once in some million requests.
+        # Between a guest and a back-end those are needed all the same: without, a
+        # notification can be lost.
         argv = [*self.command, "-nodefaults", "-no-user-config", "-display", "none",
                 "-machine", "q35,memory-backend=m0", "-accel", "tcg,thread=multi",
                 "-cpu", "max", "-smp", f"{self.smp},maxcpus={max(2, self.smp)}", "-m", f"{self.memory},slots=4,maxmem=4G",
