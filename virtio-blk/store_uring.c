@@ -69,6 +69,7 @@ static void describe(struct uring_store *u, const struct store_conf *conf, const
 	u->direct = im->direct;
 	u->mem_mask = im->direct ? im->mem_align - 1 : 0;
 	u->len_mask = im->direct ? im->len_align - 1 : 0;
+	u->in_memory = im->in_memory;
 	u->no_sync = conf->cache == STORE_CACHE_UNSAFE || im->in_memory;
 	u->fixed = conf->fixed_buffers;
 	u->no_punch = !im->is_block && !im->can_discard;

@@ -21,6 +21,7 @@
 #include "core/log.h"
 
 #define SQ_ENTRIES 256
+#define EARLY_MIN 4 /* requests that are worth a system call */
 #define CQ_ENTRIES 4096
 #define SQPOLL_IDLE_MS 20
 
@@ -29,16 +30,44 @@ static struct uring *engines;
 
 /* --- data path ------------------------------------------------------------- */
 
+/* What a kernel thread is to submit counts as submitted: "ready" is what it has not
+ * seen yet. */
+static void count_prepared(struct uring *u)
+{
+	u->prepared = u->kind & URING_SQPOLL ? 0 : io_uring_sq_ready(&u->ring);
+}
+
+/* In the middle of a turn. What goes wrong is seen by enter(), at its end. */
+static void submit_now(struct uring *u)
+{
+	io_uring_submit(&u->ring);
+	count_prepared(u);
+}
+
 static struct io_uring_sqe *get_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
 	if (likely(sqe))
 		return sqe;
-	/* Full in the middle of a turn: make room. */
-	io_uring_submit(&u->ring);
-	u->prepared = io_uring_sq_ready(&u->ring);
+	/* Full: make room. */
+	submit_now(u);
 	return io_uring_get_sqe(&u->ring);
+}
+
+/*
+ * A disk that has little to do waits for the end of the turn: the kernel takes about
+ * a microsecond for each request and gives the disk all of a system call's at once.
+ * So what would double the disk's work goes ahead: 4, 4, 8, 16 of 32 requests, and
+ * hardly anything ahead where the disk is busy anyway. A file in memory is read
+ * within the system call, by nobody else.
+ */
+static bool is_worth_submitting(const struct uring *u, const struct store_req *req)
+{
+	const struct uring_attach *at = req->via;
+
+	return u->prepared >= EARLY_MIN && 2 * u->prepared >= u->source.nr_pending &&
+	       !at->st->in_memory;
 }
 
 void uring_queue(struct uring *u, struct store_req *req)
@@ -58,6 +87,8 @@ void uring_queue(struct uring *u, struct store_req *req)
 	sqe->user_data = (uintptr_t)req;
 	u->prepared++;
 	u->source.nr_pending++;
+	if (is_worth_submitting(u, req))
+		submit_now(u);
 }
 
 void uring_queue_later(struct uring *u, struct store_req *req)
@@ -90,10 +121,7 @@ static void enter(struct uring *u)
 
 	if (u->prepared) {
 		ret = ask ? io_uring_submit_and_get_events(&u->ring) : io_uring_submit(&u->ring);
-		u->prepared = io_uring_sq_ready(&u->ring);
-		/* With a kernel thread that submits, "ready" is not yet seen by it. */
-		if (u->kind & URING_SQPOLL)
-			u->prepared = 0;
+		count_prepared(u);
 	} else if (ask) {
 		ret = io_uring_get_events(&u->ring);
 	}

@@ -80,7 +80,7 @@ struct uring {
 struct uring_store {
 	struct store store;
 	int fd;
-	bool is_block, direct, no_sync, read_only;
+	bool is_block, in_memory, direct, no_sync, read_only;
 	bool lock_on_start;
 	bool fixed;
 	unsigned int kind; /* of engine for reads and writes */

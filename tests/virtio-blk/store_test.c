@@ -567,6 +567,47 @@ static void more_requests_than_the_ring_holds_all_end(void **state)
 	rig_fini(&r);
 }
 
+/* Start 32 reads in one turn; how many of them the kernel had before its end. */
+static unsigned int submitted_early(bool in_memory)
+{
+	struct rig_req q[32] = { 0 };
+	uint8_t *buf = rig_pattern(ARRAY_SIZE(q) * 4096, 1);
+	unsigned int early;
+	struct uring *u;
+	struct rig r;
+
+	rig_init(&r);
+	rig_file(&r, RIG_DISK, SIZE);
+	rig_open(&r);
+	container_of(r.store, struct uring_store, store)->in_memory = in_memory;
+	u = container_of(r.chan, struct uring_chan, chan)->data->u;
+	rig_turn(&r);
+	for (size_t i = 0; i < ARRAY_SIZE(q); i++) {
+		q[i].iov[0] = (struct iovec){ buf + i * 4096, 4096 };
+		q[i].io = (struct store_req){ .op = STORE_READ,
+					      .len = 4096,
+					      .nr_iov = 1,
+					      .iov = q[i].iov,
+					      .offset = i * 4096 };
+		rig_start(&r, &q[i]);
+	}
+	early = u->source.nr_pending - u->prepared;
+	for (size_t i = 0; i < ARRAY_SIZE(q); i++) {
+		while (!q[i].ended)
+			rig_turn(&r);
+		assert_int_equal(q[i].res, 0);
+	}
+	rig_fini(&r);
+	free(buf);
+	return early;
+}
+
+static void an_idle_disk_gets_work_before_the_turn_ends(void **state)
+{
+	assert_int_equal(submitted_early(false), 32);
+	assert_int_equal(submitted_early(true), 0);
+}
+
 static void stores_share_the_engine_of_a_loop(void **state)
 {
 	uint8_t *data = rig_pattern(4096, 1), *back = rig_pattern(4096, 2);
@@ -620,6 +661,7 @@ int main(void)
 		cmocka_unit_test(short_transfers_are_continued),
 		cmocka_unit_test(a_file_is_resized_from_both_sides),
 		cmocka_unit_test(more_requests_than_the_ring_holds_all_end),
+		cmocka_unit_test(an_idle_disk_gets_work_before_the_turn_ends),
 		cmocka_unit_test(stores_share_the_engine_of_a_loop),
 	};
 
