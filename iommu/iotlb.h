@@ -91,6 +91,20 @@ static inline struct iotlb_range *iotlb_cache_slot(struct iotlb_cache *c, uint64
 	return &c->slot[addr >> IOTLB_PAGE_SHIFT & (IOTLB_CACHE_SLOTS - 1)];
 }
 
+/* The range that holds addr, until the cache drops it or has another one in its
+ * place. NULL: not known, or not with perm. */
+static inline const struct iotlb_range *iotlb_cache_range(struct iotlb_cache *c, iova_t addr,
+							  uint32_t perm)
+{
+	const struct iotlb_range *r = iotlb_cache_slot(c, addr.v);
+
+	/* Wraps for what is below the range, and so is beyond it. */
+	if (unlikely(addr.v - r->start >= r->end - r->start || (r->perm & perm) != perm) &&
+	    !iotlb_cache_fill(c, addr, perm))
+		return NULL;
+	return r;
+}
+
 /*
  * The pointer for addr, with *len (not 0) cut to what the range found holds.
  * NULL: not known, or not with perm.
@@ -98,10 +112,9 @@ static inline struct iotlb_range *iotlb_cache_slot(struct iotlb_cache *c, uint64
 static inline void *iotlb_cache_span(struct iotlb_cache *c, iova_t addr, uint64_t *len,
 				     uint32_t perm)
 {
-	const struct iotlb_range *r = iotlb_cache_slot(c, addr.v);
+	const struct iotlb_range *r = iotlb_cache_range(c, addr, perm);
 
-	if (unlikely(addr.v < r->start || addr.v >= r->end || (r->perm & perm) != perm) &&
-	    !iotlb_cache_fill(c, addr, perm))
+	if (unlikely(!r))
 		return NULL;
 	if (*len > r->end - addr.v)
 		*len = r->end - addr.v;

@@ -8,8 +8,10 @@
 
 #include "vhost/virtq_burst_internal.h"
 
-/* Chains whose translations are asked for before they are needed. */
+/* Chains whose translations are asked for before they are needed, and how many of
+ * them are left when that is done again. */
 #define AHEAD 64
+#define AHEAD_MIN 32
 
 void virtq_burst_chain_begin(struct virtq *vq, const struct virtq_burst *b, struct virtq_chain *c)
 {
@@ -51,6 +53,8 @@ void virtq_burst_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 		else
 			virtq_split_use(vq, b, nr);
 		counter_add(&vq->stats.chains, nr);
+		if (unlikely(vq->tlb))
+			vq->tlb->nr_ahead -= (unsigned int)min_u64(nr, vq->tlb->nr_ahead);
 	}
 	b->nr = 0;
 	b->iov_used = 0;
@@ -81,8 +85,8 @@ void virtq_burst_ahead_slow(struct virtq *vq)
 	struct virtq_buf buf[AHEAD];
 	struct virtq_burst b;
 
-	if (vq->tlb->asking || vq->state != VIRTQ_STARTED)
+	if (vq->tlb->asking || vq->tlb->nr_ahead >= AHEAD_MIN || vq->state != VIRTQ_STARTED)
 		return;
 	virtq_burst_begin(vq, &b, buf, AHEAD, true);
-	virtq_burst_look(vq, &b, AHEAD);
+	vq->tlb->nr_ahead = virtq_burst_look(vq, &b, AHEAD);
 }

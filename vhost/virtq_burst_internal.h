@@ -16,30 +16,51 @@
 
 /*
  * The region of the last hit, as locals of a loop over plain chains: nearly all
- * buffers of a guest are in one region. Empty behind a virtual IOMMU, where every
- * chain is walked.
+ * buffers of a guest are in one region. Behind a virtual IOMMU, the range of the last
+ * hit; empty where it does not permit what is wanted.
  */
 struct virtq_window {
-	uint64_t gpa, size;
+	uint64_t start, size;
 	uint8_t *host;
 };
 
-static inline struct virtq_window virtq_burst_window(const struct virtq *vq)
+static inline uint32_t virtq_burst_perm(bool writable)
+{
+	return writable ? IOTLB_WRITE : IOTLB_READ;
+}
+
+static inline struct virtq_window virtq_burst_range(const struct iotlb_range *r, uint32_t perm)
+{
+	if ((r->perm & perm) != perm)
+		return (struct virtq_window){ 0 };
+	return (struct virtq_window){ r->start, r->end - r->start, r->host };
+}
+
+static inline struct virtq_window virtq_burst_window(const struct virtq *vq, bool writable)
 {
 	const struct gmem_range *r = &vq->conf.gm->range[vq->hint];
 
 	if (unlikely(vq->tlb))
-		return (struct virtq_window){ 0 };
+		return virtq_burst_range(vq->tlb->hot, virtq_burst_perm(writable));
 	return (struct virtq_window){ r->gpa, r->end - r->gpa, r->host };
 }
 
-/* Another region, if there is one that holds all of [addr, addr + len). */
+/* Another region or range, if there is one that holds all of [addr, addr + len). */
 static inline bool virtq_burst_look_elsewhere(struct virtq *vq, struct virtq_window *w,
-					      uint64_t addr, uint32_t len)
+					      uint64_t addr, uint32_t len, bool writable)
 {
-	if (vq->tlb || !gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint))
+	const struct iotlb_range *r;
+
+	if (!vq->tlb) {
+		if (!gmem_ptr(vq->conf.gm, gpa(addr), len, &vq->hint))
+			return false;
+		*w = virtq_burst_window(vq, writable);
+		return true;
+	}
+	r = virtq_tlb_range(vq, addr, virtq_burst_perm(writable));
+	if (!r || !len || len > r->end - addr)
 		return false;
-	*w = virtq_burst_window(vq);
+	*w = virtq_burst_range(r, 0);
 	return true;
 }
 
@@ -52,13 +73,13 @@ static inline __attribute__((always_inline)) bool virtq_burst_add(struct virtq *
 								  uint16_t id, bool writable)
 {
 	/* Wraps for what is below the region, and so is beyond it. */
-	uint64_t off = addr - w->gpa;
+	uint64_t off = addr - w->start;
 	uint8_t *p;
 
 	if (unlikely(off >= w->size || !len || len > w->size - off)) {
-		if (!virtq_burst_look_elsewhere(vq, w, addr, len))
+		if (!virtq_burst_look_elsewhere(vq, w, addr, len, writable))
 			return false;
-		off = addr - w->gpa;
+		off = addr - w->start;
 	}
 	p = w->host + off;
 	for (unsigned int i = 0; i < VIRTQ_BURST_FETCH; i++) {

@@ -62,7 +62,7 @@ static inline __attribute__((always_inline)) void look_plain(struct virtq *vq,
 							     unsigned int want, bool writable)
 {
 	const uint16_t plain = plain_flags(b->wrap, writable);
-	struct virtq_window w = virtq_burst_window(vq);
+	struct virtq_window w = virtq_burst_window(vq, writable);
 	struct pvirtq_desc *d = virtq_ring_desc(vq, b->pos);
 	struct virtq_buf *buf = &b->buf[b->nr];
 	const uint32_t size = vq->conf.size;

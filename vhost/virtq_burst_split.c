@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) unsigned int look_plain(struct virt
 {
 	const uint16_t mask = VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_INDIRECT;
 	const uint16_t plain = writable ? VIRTQ_DESC_F_WRITE : 0;
-	struct virtq_window w = virtq_burst_window(vq);
+	struct virtq_window w = virtq_burst_window(vq, writable);
 	const struct virtq_desc *table = vq->conf.desc;
 	struct virtq_buf *buf = &b->buf[b->nr];
 	const uint32_t size = vq->conf.size;

@@ -24,6 +24,8 @@ static void retry_run(struct loop_work *w)
 		tlb->refused[tlb->nr_refused].addr = tlb->miss_addr.v;
 		tlb->refused[tlb->nr_refused++].perm = tlb->miss_perm;
 	}
+	/* There may be more to ask for. */
+	tlb->nr_ahead = 0;
 	if (!tlb->vq->poll)
 		virtq_burst_ahead(tlb->vq);
 	virtq_unlock(tlb->vq);
@@ -44,9 +46,10 @@ int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
 		return -ENOMEM;
 	}
 	for (uint32_t id = 0; id < vq->conf.size; id++)
-		tlb->place[id] = (uint16_t)id;
-	tlb->spare = (uint16_t)vq->conf.size;
+		tlb->place[id] = &tlb->use[id];
+	tlb->spare = &tlb->use[vq->conf.size];
 	iotlb_cache_init(&tlb->cache, iotlb);
+	tlb->hot = tlb->cache.slot;
 	tlb->ev = ev;
 	tlb->vq = vq;
 	tlb->miss_work.run = miss;
@@ -108,6 +111,7 @@ bool virtq_tlb_miss(struct virtq *vq, uint64_t addr, uint32_t perm)
 void virtq_tlb_drop(struct virtq *vq, iova_t addr, uint64_t len)
 {
 	iotlb_cache_drop(&vq->tlb->cache, addr, len);
+	vq->tlb->nr_ahead = 0;
 }
 
 bool virtq_tlb_in_use(const struct virtq *vq, iova_t addr, uint64_t len)
@@ -119,7 +123,7 @@ bool virtq_tlb_in_use(const struct virtq *vq, iova_t addr, uint64_t len)
 	if (add_overflows(addr.v, len, &end))
 		end = UINT64_MAX;
 	for (uint32_t id = 0; id < vq->conf.size; id++) {
-		const struct virtq_tlb_use *u = &vq->tlb->use[vq->tlb->place[id]];
+		const struct virtq_tlb_use *u = vq->tlb->place[id];
 
 		if (!vq->slot[id].busy)
 			continue;

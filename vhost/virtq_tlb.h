@@ -42,11 +42,15 @@ struct virtq_tlb_use {
 struct virtq_tlb {
 	/* The loop's. */
 	struct iotlb_cache cache;
+	/* The range that bursts found last, a slot of the cache: empty when it was
+	 * dropped. Never NULL. */
+	const struct iotlb_range *hot;
+	unsigned int nr_ahead; /* chains from the next one on whose addresses are known */
 	/* One for each chain id, found by place, and a spare one for the chain that is
 	 * being popped, whose id is known at its end: then the two change places. */
 	struct virtq_tlb_use *use;
-	uint16_t *place; /* by chain id */
-	uint16_t spare;
+	struct virtq_tlb_use **place; /* by chain id */
+	struct virtq_tlb_use *spare;
 	bool stalled; /* nothing is popped */
 	bool asking; /* the control thread was told of a miss, and will have us retry */
 	/* What the front-end has refused of the chain to be popped next: not asked
@@ -105,8 +109,20 @@ static inline void *virtq_tlb_span(struct virtq *vq, uint64_t addr, uint64_t *le
 		return NULL;
 	p = iotlb_cache_span(&vq->tlb->cache, iova(addr), len, perm);
 	if (p)
-		virtq_tlb_note(&vq->tlb->use[vq->tlb->spare], addr, addr + *len);
+		virtq_tlb_note(vq->tlb->spare, addr, addr + *len);
 	return p;
+}
+
+/* The range that holds addr, of which a burst then has bytes; NULL: not known, or not
+ * with perm. Bursts hold no chains, so that nothing is noted. */
+static inline const struct iotlb_range *virtq_tlb_range(struct virtq *vq, uint64_t addr,
+							uint32_t perm)
+{
+	const struct iotlb_range *r = iotlb_cache_range(&vq->tlb->cache, iova(addr), perm);
+
+	if (r)
+		vq->tlb->hot = r;
+	return r;
 }
 
 /* addr is not known: stall, and ask unless something was asked already. False if
@@ -120,12 +136,12 @@ static inline void virtq_tlb_walked(struct virtq *vq)
 /* A chain is about to be popped. */
 static inline void virtq_tlb_begin(struct virtq *vq)
 {
-	vq->tlb->use[vq->tlb->spare].nr = 0;
+	vq->tlb->spare->nr = 0;
 }
 /* It has this id now, which no other chain has. */
 static inline void virtq_tlb_take(struct virtq *vq, uint16_t id)
 {
-	uint16_t spare = vq->tlb->spare;
+	struct virtq_tlb_use *spare = vq->tlb->spare;
 
 	vq->tlb->spare = vq->tlb->place[id];
 	vq->tlb->place[id] = spare;
