@@ -152,12 +152,15 @@ void loop_flush_later(struct virtq *vq)
 
 void loop_flush_rings(struct loop *loop)
 {
-	struct virtq *vq = loop->flush_list;
+	struct virtq *first = loop->flush_list;
 
 	loop->flush_list = NULL;
-	for (; vq; vq = vq->flush_next) {
+	for (struct virtq *vq = first; vq; vq = vq->flush_next)
+		virtq_publish(vq);
+	virtq_publish_fence();
+	for (struct virtq *vq = first; vq; vq = vq->flush_next) {
 		vq->flush_queued = false;
-		virtq_flush(vq);
+		virtq_notify_published(vq);
 	}
 }
 

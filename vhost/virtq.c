@@ -455,37 +455,61 @@ void virtq_notify_driver(struct virtq *vq)
 			    strerror(errno));
 }
 
+/* After virtq_publish_fence(). */
+static void notify_if_wanted(struct virtq *vq, uint16_t nr)
+{
+	if (vq->conf.call_fd < 0)
+		return;
+	if (vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr))
+		virtq_notify_driver(vq);
+}
+
 /*
  * VIRTIO 1.3, "Used Buffer Notification Suppression": the used index is visible
  * before the driver's wish is read. Pairs with the driver's fence between
  * writing its wish and looking for used buffers.
  */
-static bool driver_wants(struct virtq *vq, uint16_t nr)
+void virtq_publish_fence(void)
 {
-	if (vq->conf.call_fd < 0)
-		return false;
 	store_load_fence();
-	return vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr);
 }
 
 void virtq_notify_of(struct virtq *vq, uint16_t nr)
 {
-	if (driver_wants(vq, nr))
-		virtq_notify_driver(vq);
+	if (vq->conf.call_fd < 0)
+		return;
+	virtq_publish_fence();
+	notify_if_wanted(vq, nr);
 }
 
-void virtq_flush(struct virtq *vq)
+void virtq_publish(struct virtq *vq)
 {
-	uint16_t nr = vq->used_pending;
-
-	if (!nr)
+	if (!vq->used_pending)
 		return;
 	if (vq->packed)
 		virtq_packed_publish(vq);
 	else
 		virtq_split_publish(vq);
+	vq->published = vq->used_pending;
 	vq->used_pending = 0;
-	virtq_notify_of(vq, nr);
+}
+
+void virtq_notify_published(struct virtq *vq)
+{
+	uint16_t nr = vq->published;
+
+	vq->published = 0;
+	if (nr)
+		notify_if_wanted(vq, nr);
+}
+
+void virtq_flush(struct virtq *vq)
+{
+	if (!vq->used_pending)
+		return;
+	virtq_publish(vq);
+	virtq_publish_fence();
+	virtq_notify_published(vq);
 }
 
 void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)

@@ -128,6 +128,7 @@ struct virtq {
 	uint16_t next_head; /* split: a guess at the next chain's, for the cache */
 	uint16_t used_idx; /* split: published index; packed: next position to fill */
 	uint16_t used_pending; /* pushed, not published, in ring entries */
+	uint16_t published; /* published, the driver not yet notified, in ring entries */
 	bool avail_wrap, used_wrap; /* packed */
 	uint16_t first_idx, first_flags; /* packed: the used descriptor whose flags
 					  * publish the batch, if used_pending */
@@ -218,6 +219,15 @@ void virtq_push(struct virtq *vq, uint16_t id, uint32_t written);
 /* Publish what was pushed and notify the driver if it wants that. One
  * notification at most. Does nothing if nothing was pushed. */
 void virtq_flush(struct virtq *vq);
+
+/*
+ * The same in steps, for several rings at once: publish each, then the fence, then
+ * notify for each. A fence waits until the driver's cache has let go of what was
+ * published, and so one for all waits for all of them together.
+ */
+void virtq_publish(struct virtq *vq);
+void virtq_publish_fence(void);
+void virtq_notify_published(struct virtq *vq);
 
 /* Notify the driver, wanted or not. virtq_flush() does what is needed. */
 void virtq_notify_driver(struct virtq *vq);
