@@ -27,7 +27,7 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build-logs"
 CPUS = os.cpu_count() or 1
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 # A stage that takes longer than this hangs.
 STAGE_LIMIT = 2400
 FAILED = ("failure", "error")
