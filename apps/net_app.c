@@ -59,13 +59,41 @@ static struct net_port *new_port(struct net_app *app, const char *name, const ch
 	return port;
 }
 
+static void end_if_empty(struct net_app *app)
+{
+	if (app->app.stopping && !app->ports && !app->captures && !app->nr_undone)
+		app_end(&app->app);
+}
+
+static void undone(void *opaque)
+{
+	struct net_app *app = opaque;
+
+	app->nr_undone--;
+	end_if_empty(app);
+}
+
+/* Its name is free at once, and the program does not end before the rest has gone. */
+static void undo(struct net_port *fresh)
+{
+	struct net_app *app = fresh->app;
+
+	if (fresh->vn || fresh->up)
+		app->nr_undone++;
+	if (fresh->vn)
+		vnet_destroy(fresh->vn, undone, app);
+	else if (fresh->up)
+		uplink_destroy(fresh->up, undone, app);
+	free(fresh);
+}
+
 /* On the list, or gone again. */
 static int keep(struct net_port *fresh, int res, struct net_port **port)
 {
 	struct net_port **tail = &fresh->app->ports;
 
 	if (res < 0) {
-		free(fresh);
+		undo(fresh);
 		return res;
 	}
 	while (*tail)
@@ -149,12 +177,6 @@ int net_app_set_acl(struct net_port *port, const json_t *rules, char *err)
 			return res;
 	}
 	return sw_port_set(net_port_sw(port), &conf, err);
-}
-
-static void end_if_empty(struct net_app *app)
-{
-	if (app->app.stopping && !app->ports && !app->captures)
-		app_end(&app->app);
 }
 
 static void port_gone(void *opaque)

@@ -40,6 +40,7 @@ struct net_app {
 	struct vswitch *sw;
 	struct net_port *ports; /* in order of creation */
 	struct net_capture *captures;
+	unsigned int nr_undone; /* ports that could not be had, on their way out */
 };
 
 /* 0 and *port, or -errno and one sentence in err (SW_ERR_LEN). A name is chosen

@@ -225,7 +225,10 @@ static void leave_if_off(struct uplink *up)
 		if (up->queue[i].state != QUEUE_OFF)
 			return;
 	}
-	uplink_announcer_stop(up->announcer, leave_switch, up);
+	if (up->announcer)
+		uplink_announcer_stop(up->announcer, leave_switch, up);
+	else
+		leave_switch(up);
 }
 
 /* The next step of a queue that waits for no answer. */
@@ -271,6 +274,8 @@ void uplink_destroy(struct uplink *up, void (*gone)(void *opaque), void *opaque)
 		if (up->queue[i].state == QUEUE_PLACED)
 			settle(&up->queue[i]);
 	}
+	/* One whose creation failed has no queue that would answer. */
+	leave_if_off(up);
 }
 
 /* --- the beginning ---------------------------------------------------------------------- */
@@ -367,6 +372,7 @@ int uplink_create(const struct uplink_conf *conf, struct uplink **out, char *err
 	struct uplink *up = alloc_uplink(conf);
 	int res;
 
+	*out = NULL;
 	if (!up) {
 		snprintf(err, SW_ERR_LEN, "%s: out of memory", conf->name);
 		sw_port_conf_release(&conf->port);
@@ -383,19 +389,17 @@ int uplink_create(const struct uplink_conf *conf, struct uplink **out, char *err
 		uplink_dev_close(&up->dev);
 		goto err_free;
 	}
+	/* From now on only uplink_destroy() can take it back. */
+	*out = up;
 	up->announcer = uplink_announcer_create(up->port, up->ev);
 	res = up->announcer ? create_queues(up) : -ENOMEM;
 	if (res < 0) {
 		snprintf(err, SW_ERR_LEN, "%s: out of memory", up->name);
-		/* Others may be sending to it already. */
-		up->leaving = true;
-		sw_port_remove(up->port, left_switch, up);
 		return res;
 	}
 	watch_link(up);
 	for (unsigned int i = 0; i < up->nr_queues; i++)
 		settle(&up->queue[i]);
-	*out = up;
 	return 0;
 
 err_free:

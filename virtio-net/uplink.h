@@ -49,7 +49,9 @@ struct uplink_conf {
 	struct vswitch *sw;
 };
 
-/* 0, or -errno with one sentence in err (SW_ERR_LEN). Starts DPDK with the first. */
+/* 0, or -errno with one sentence in err (SW_ERR_LEN). Starts DPDK with the first.
+ * After a failure *up is NULL, or what is left and has to be destroyed: others may be
+ * sending to it already. */
 int uplink_create(const struct uplink_conf *conf, struct uplink **up, char *err);
 /* Leave the switch, stop, close, then gone(opaque). Asynchronous. */
 void uplink_destroy(struct uplink *up, void (*gone)(void *opaque), void *opaque);

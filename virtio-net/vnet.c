@@ -362,6 +362,7 @@ int vnet_create(const struct vnet_conf *conf, struct vnet **out, char *err)
 	int ret = check_conf(conf, err), fd = conf->fd;
 	struct vnet *vn;
 
+	*out = NULL;
 	if (ret < 0)
 		goto err_conf;
 	vn = vnet_alloc(conf);
@@ -374,14 +375,9 @@ int vnet_create(const struct vnet_conf *conf, struct vnet **out, char *err)
 		vnet_free(vn);
 		goto err_fd;
 	}
-	ret = create_dev(vn, conf, err);
-	if (ret < 0) {
-		/* Loops may be looking at the port already. */
-		vnet_destroy(vn, NULL, NULL);
-		return ret; /* vu_dev_create() took the descriptor */
-	}
+	/* From now on only vnet_destroy() can take it back. */
 	*out = vn;
-	return 0;
+	return create_dev(vn, conf, err); /* which takes the descriptor */
 
 err_conf:
 	sw_port_conf_release(&conf->port);

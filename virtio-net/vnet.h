@@ -48,7 +48,9 @@ struct vnet_conf {
  * told, sw_port_conf_init(). */
 void vnet_conf_init(struct vnet_conf *conf);
 /* 0, or -errno with one sentence in err (SW_ERR_LEN). conf->fd is taken either way,
- * and so are the access lists of conf->port. Strings are copied. */
+ * and so are the access lists of conf->port. Strings are copied. After a failure
+ * *vn is NULL, or what is left: loops may be looking at its port, so that it has to
+ * be destroyed like any other. */
 int vnet_create(const struct vnet_conf *conf, struct vnet **vn, char *err);
 /* Leave the switch, disconnect, free, then gone(opaque). Asynchronous. */
 void vnet_destroy(struct vnet *vn, void (*gone)(void *opaque), void *opaque);

@@ -125,6 +125,33 @@ class Ports(NetControlTest):
         self.refused("add", FAILED, "vm1: there is a port of that name", socket="x", name="vm1")
 
 
+class Failures(AppTest):
+    program = NET
+
+    def test_the_program_may_end_right_after_a_port_that_cannot_be_had(self):
+        params = {"socket": f"{self.dir}/none/s"}
+        request = {"jsonrpc": "2.0", "id": 1, "method": "add", "params": params}
+        for _ in range(10):
+            net = self.start("--control", self.control)
+            with Control(self.control) as ctl:
+                ctl.call("version")
+                # It finds both when it goes on, in this order.
+                net.process.send_signal(signal.SIGSTOP)
+                ctl.send(json.dumps(request) + "\n")
+                net.process.send_signal(signal.SIGTERM)
+                self.assertEqual(net.stop(signal.SIGCONT), 0, net.log())
+
+    def test_what_could_not_be_had_can_be_had_at_once(self):
+        self.start("--control", self.control)
+        wrong, right = f"name=vm1,socket={self.dir}/none/s", f"name=vm1,socket={self.socket}"
+        for _ in range(10):
+            done = self.ctl("add", wrong)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("No such file", done.stderr)
+            self.assertEqual(self.ctl_json("add", right), {"name": "vm1"})
+            self.ctl_json("remove", "vm1")
+
+
 class Settings(NetControlTest):
     def test_set_changes_what_is_named(self):
         before = self.port("vm1")["switch"]

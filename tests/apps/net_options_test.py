@@ -6,7 +6,7 @@ import json
 import socket
 import unittest
 
-from harness import NET, AppTest
+from harness import NET, AppTest, get_features, unix_socket
 
 SWITCH_KEYS = (
     "vlan, trunk, native, enabled, isolated, loopback, learning, flooding, anti-spoof, "
@@ -207,6 +207,47 @@ class Failures(NetTest):
             ("lo/0", "lo: the network device has no PCI function"),
         ]:
             self.assert_fails(["--uplink", f"name=up0,vf={vf}"], f"up0: {message}")
+
+    def one_port(self, path):
+        """Both ways to ask for one port and nothing else."""
+        return ["--port", f"name=vm1,socket={path}"], [f"--socket-path={path}"]
+
+    def socket_fails(self, path, *parts):
+        for args in self.one_port(path):
+            with self.subTest(args=args):
+                self.assert_fails(args, *parts)
+
+    def test_a_live_server_is_refused_and_lives_on(self):
+        self.start(f"--socket-path={self.socket}")
+        self.socket_fails(self.socket, self.socket, "live server")
+        with unix_socket(self.socket) as sock:
+            get_features(sock)
+
+    def test_what_is_not_a_socket_is_never_deleted(self):
+        self.socket.write_text("precious", encoding="utf-8")
+        self.socket_fails(self.socket, self.socket, "not a socket")
+        self.assertEqual(self.socket.read_text(encoding="utf-8"), "precious")
+        self.socket.unlink()
+        self.socket.mkdir()
+        self.socket_fails(self.socket, self.socket, "not a socket")
+        self.assertTrue(self.socket.is_dir())
+
+    def test_a_socket_path_too_long(self):
+        self.socket_fails(f"{self.dir}/{'x' * 200}", "too long")
+
+    def test_a_missing_directory(self):
+        self.socket_fails(f"{self.dir}/none/s", "No such file")
+
+    def test_a_descriptor_that_is_no_socket(self):
+        with open("/dev/null", "rb") as null:
+            for args in [f"--fd={null.fileno()}"], ["--port", f"name=vm1,fd={null.fileno()}"]:
+                self.assert_fails(args, null.fileno(), "socket", pass_fds=[null.fileno()])
+
+    def test_several_ports_that_fail_with_the_last(self):
+        self.assert_fails(
+            ["--port", f"socket={self.socket}", "--port", f"socket={self.dir}/none/s"],
+            "No such file",
+        )
 
     def test_a_port_that_fails_takes_uplinks_with_it(self):
         (self.dir / "file").write_text("precious", encoding="utf-8")
