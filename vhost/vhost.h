@@ -97,7 +97,7 @@ struct vu_conf {
 	unsigned int queues; /* 1 .. VU_QUEUES_MAX */
 	unsigned int queue_size_max; /* 0: what the ring kind allows */
 	uint32_t config_len; /* of the configuration space */
-	uint64_t feature_mask; /* bits the operator allows, ~0 for all */
+	uint64_t feature_mask; /* virtio bits the operator allows, ~0 for all */
 	const struct vu_ops *ops;
 	void *priv;
 	struct evloop *ev;

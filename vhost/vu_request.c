@@ -34,9 +34,11 @@
 
 uint64_t vu_offered_features(struct vu_dev *dev)
 {
-	uint64_t f = dev->ops->features(dev) | BIT64(VIRTIO_F_VERSION_1) | VU_VHOST_FEATURES;
+	uint64_t f = dev->ops->features(dev) | BIT64(VIRTIO_F_VERSION_1);
 
-	return f & dev->feature_mask;
+	/* The protocol's own bits are no driver's, and so in no mask made of what one
+	 * has negotiated. */
+	return (f & dev->feature_mask) | VU_VHOST_FEATURES;
 }
 
 static int reply_u64(struct vu_msg *msg, uint64_t value)

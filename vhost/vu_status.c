@@ -10,6 +10,7 @@
 #include "core/atomic.h"
 #include "core/cpu.h"
 #include "vhost/vu_internal.h"
+#include "vhost/vu_request.h"
 
 static const char *const ring_features[64] = {
 	[VIRTIO_F_NOTIFY_ON_EMPTY] = "NOTIFY_ON_EMPTY",
@@ -74,6 +75,13 @@ static json_t *protocol_feature_list(uint64_t features)
 		if (features & BIT64(bit))
 			add_bit(list, bit, protocol_features[bit]);
 	return list;
+}
+
+/* As a mask that can be given back. Without bits that are between the front-end
+ * and us. */
+static json_t *feature_mask(uint64_t features)
+{
+	return json_sprintf("0x%llx", (unsigned long long)(features & ~VU_VHOST_FEATURES));
 }
 
 /* The NUMA node that holds the ring, to be compared with its loop's; null if it
@@ -162,6 +170,8 @@ json_t *vu_dev_status(struct vu_dev *dev, const char *(*feature_name)(unsigned i
 			    json_string(dev->mode == VU_CONNECT ? "connect" : "listen"));
 	json_object_set_new(obj, "connection", json_string(vu_conn_state_name(dev)));
 	json_object_set_new(obj, "features", feature_list(dev->features, feature_name));
+	json_object_set_new(obj, "features-offered", feature_mask(vu_offered_features(dev)));
+	json_object_set_new(obj, "features-negotiated", feature_mask(dev->features));
 	json_object_set_new(obj, "protocol-features",
 			    protocol_feature_list(dev->protocol_features));
 	json_object_set_new(obj, "device-status", json_integer(dev->status));

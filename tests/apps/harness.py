@@ -25,6 +25,7 @@ CTL = os.environ.get("RINGBOLTCTL", "ringboltctl")
 PATIENCE = 60
 
 VHOST_USER_GET_FEATURES = 1
+VHOST_USER_SET_FEATURES = 2
 VHOST_USER_VERSION = 1
 
 
@@ -191,6 +192,12 @@ def get_features(sock):
     request, _flags, size, features = struct.unpack("=IIIQ", reply)
     assert (request, size) == (VHOST_USER_GET_FEATURES, 8)
     return features
+
+
+def set_features(sock, features):
+    """Say what was negotiated; there is no answer."""
+    message = struct.pack("=IIIQ", VHOST_USER_SET_FEATURES, VHOST_USER_VERSION, 8, features)
+    sock.sendall(message)
 
 
 class Control:

@@ -9,7 +9,16 @@ import subprocess
 import struct
 import unittest
 
-from harness import CTL, NET, PATIENCE, AppTest, Control, get_features, unix_socket
+from harness import (
+    CTL,
+    NET,
+    PATIENCE,
+    AppTest,
+    Control,
+    get_features,
+    set_features,
+    unix_socket,
+)
 
 INVALID_PARAMS = -32602
 FAILED = -32000
@@ -66,6 +75,25 @@ class Ports(NetControlTest):
         self.assertIn("no-buffer", vm1["switch"]["counters"]["drops"])
         self.assertEqual(len(status["loops"]), 1)
         self.assertEqual(status["switch"]["mac-table"]["entries-max"], 16384)
+
+    def test_what_is_offered_is_a_mask_that_can_be_given_back(self):
+        # VERSION_1, MRG_RXBUF, and what only the protocol knows of: LOG_ALL (26) and
+        # PROTOCOL_FEATURES (30), without which there would be no second queue.
+        pinned, protocol = 1 << 32 | 1 << 15, 1 << 26 | 1 << 30
+        first = f"name=vm3,socket={self.dir}/3.sock,queues=2,features={pinned:#x}"
+        self.ctl_json("add", first)
+        self.assertEqual(self.port("vm3")["features-offered"], hex(pinned))
+        with unix_socket(self.dir / "3.sock") as sock:
+            self.assertEqual(get_features(sock), pinned | protocol)
+            self.assertEqual(self.port("vm3")["features-negotiated"], "0x0")
+            set_features(sock, 1 << 32 | protocol)
+            self.assertEqual(get_features(sock), pinned | protocol)
+            self.assertEqual(self.port("vm3")["features-negotiated"], "0x100000000")
+        offered = self.port("vm1")["features-offered"]
+        self.ctl_json("add", f"name=vm4,socket={self.dir}/4.sock,queues=2,features={offered}")
+        self.assertEqual(self.port("vm4")["features-offered"], offered)
+        with unix_socket(self.dir / "4.sock") as sock:
+            self.assertEqual(get_features(sock), int(offered, 16) | protocol)
 
     def test_ports_is_a_table(self):
         rows = self.ctl_json("ports")["ports"]

@@ -336,10 +336,14 @@ int fe_negotiate(struct fe *fe, uint64_t want_features, uint64_t want_proto)
 	const uint64_t proto_bit = 1ull << FE_F_PROTOCOL_FEATURES;
 	int err;
 
+	want_features &= ~proto_bit;
+	if (want_proto)
+		want_features |= proto_bit;
+
 	err = fe_get_u64(fe, FE_GET_FEATURES, &fe->offered);
 	if (err)
 		return err;
-	if (fe->offered & proto_bit) {
+	if (fe->offered & want_features & proto_bit) {
 		err = fe_get_u64(fe, FE_GET_PROTOCOL_FEATURES, &fe->proto_offered);
 		if (err)
 			return err;
@@ -354,7 +358,7 @@ int fe_negotiate(struct fe *fe, uint64_t want_features, uint64_t want_proto)
 		err = open_backend_channel(fe);
 	if (err)
 		return err;
-	fe->features = fe->offered & (want_features | proto_bit);
+	fe->features = fe->offered & want_features;
 	return fe_set_u64(fe, FE_SET_FEATURES, fe->features);
 }
 

@@ -110,7 +110,8 @@ int fe_sync(struct fe *fe);
 
 /*
  * Owner, features, protocol features and, if BACKEND_REQ is among them, the
- * back-end channel. What the back-end does not offer is left out.
+ * back-end channel. What the back-end does not offer is left out. No want_proto at
+ * all: an old front-end, which knows of no protocol features.
  */
 int fe_negotiate(struct fe *fe, uint64_t want_features, uint64_t want_proto);
 static inline bool fe_has(const struct fe *fe, unsigned int bit)

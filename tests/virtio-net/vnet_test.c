@@ -78,7 +78,7 @@ static void without_protocol_features_the_rings_work(void **state)
 	rig_connect(r, 0);
 	rig_abandon(r, 0);
 	/* An old front-end: nothing but the first twelve messages. */
-	conf(r, 1)->feature_mask = ~BIT(FE_F_PROTOCOL_FEATURES);
+	r->port[1].drv_conf.proto_without = ~0ull;
 	r->port[1].drv_conf.features = BIT(VIRTIO_NET_F_MRG_RXBUF);
 	rig_serve(r, 1);
 	rig_connect(r, 1);
