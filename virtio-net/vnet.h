@@ -25,8 +25,9 @@ struct vnet_conf {
 	unsigned int queue_size_max; /* 0: what the ring kind allows */
 	bool packed; /* offer packed rings */
 	bool iommu; /* offer VIRTIO_F_ACCESS_PLATFORM; default false */
-	/* Offer the control queue. Off: only for front-ends that pass on features, but
-	 * not that queue. QEMU has one of its own and does not mind. */
+	/* Offer the control queue, and GUEST_ANNOUNCE. Off: only for front-ends that
+	 * pass on features, but not that queue; with several pairs, only for those that
+	 * have one of their own, as QEMU does. */
 	bool ctrl_vq;
 	/* Offer RSS and hash reports too; default false. DPDK's virtio-user driver,
 	 * 24.03 and later, takes the bits and then asks nobody for the configuration

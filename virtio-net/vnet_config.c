@@ -17,6 +17,13 @@
  * default, which is harmless: everything is received, hash reports say NONE,
  * queues are chosen by us. Our control ring counts only once it has been set up.
  *
+ * Linux takes no device that offers GUEST_ANNOUNCE, MQ, RSS or HASH_REPORT without
+ * CTRL_VQ. So where there is to be no control queue they are not offered, but for MQ
+ * if there are several pairs: a driver can only get at them by a control queue, so
+ * the front-end has one, and passes nothing on that we do not offer. A mask of
+ * features is the other case. What a guest of QEMU has negotiated, as far as we know
+ * of it, has all of them without CTRL_VQ, and must be offered again as it was.
+ *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <limits.h>
@@ -86,14 +93,13 @@ static const struct requirement offload_requirements[] = {
 	{ VIRTIO_NET_F_SPEED_DUPLEX, VNET_BIT(VIRTIO_NET_F_STATUS) },
 };
 
+/* Of what no front-end but one that passes CTRL_VQ on ever takes from us. */
 static const struct requirement control_requirements[] = {
 	{ VIRTIO_NET_F_CTRL_RX, VNET_BIT(VIRTIO_NET_F_CTRL_VQ) },
 	{ VIRTIO_NET_F_CTRL_RX_EXTRA, VNET_BIT(VIRTIO_NET_F_CTRL_RX) },
 	{ VIRTIO_NET_F_CTRL_VLAN, VNET_BIT(VIRTIO_NET_F_CTRL_VQ) },
 	{ VIRTIO_NET_F_CTRL_MAC_ADDR, VNET_BIT(VIRTIO_NET_F_CTRL_VQ) },
 	{ VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VNET_BIT(VIRTIO_NET_F_CTRL_VQ) },
-	{ VIRTIO_NET_F_RSS, VNET_BIT(VIRTIO_NET_F_CTRL_VQ) },
-	{ VIRTIO_NET_F_HASH_REPORT, VNET_BIT(VIRTIO_NET_F_CTRL_VQ) },
 };
 
 static uint64_t closed(uint64_t f, const struct requirement *table, size_t nr)
@@ -114,8 +120,7 @@ uint64_t vnet_offer(const struct vnet_conf *conf)
 	uint64_t f = VNET_GUEST_OFFLOADS | VNET_BIT(VIRTIO_NET_F_CSUM) |
 		     VNET_BIT(VIRTIO_NET_F_HOST_TSO4) | VNET_BIT(VIRTIO_NET_F_HOST_TSO6) |
 		     VNET_BIT(VIRTIO_NET_F_HOST_ECN) | VNET_BIT(VIRTIO_NET_F_HOST_USO) |
-		     VNET_BIT(VIRTIO_NET_F_MRG_RXBUF) | VNET_BIT(VIRTIO_NET_F_STATUS) |
-		     VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
+		     VNET_BIT(VIRTIO_NET_F_MRG_RXBUF) | VNET_BIT(VIRTIO_NET_F_STATUS);
 
 	f |= VNET_BIT(VIRTIO_F_ANY_LAYOUT) | VNET_BIT(VIRTIO_F_RING_INDIRECT_DESC) |
 	     VNET_BIT(VIRTIO_F_RING_EVENT_IDX) | VNET_BIT(VIRTIO_F_IN_ORDER);
@@ -137,7 +142,8 @@ uint64_t vnet_offer(const struct vnet_conf *conf)
 		f |= VNET_BIT(VIRTIO_NET_F_CTRL_VQ) | VNET_BIT(VIRTIO_NET_F_CTRL_RX) |
 		     VNET_BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | VNET_BIT(VIRTIO_NET_F_CTRL_VLAN) |
 		     VNET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |
-		     VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS);
+		     VNET_BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) |
+		     VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE);
 		if (conf->rss)
 			f |= VNET_BIT(VIRTIO_NET_F_HASH_REPORT);
 		if (conf->rss && conf->pairs > 1)

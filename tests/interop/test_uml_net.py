@@ -46,6 +46,17 @@ def test_two_user_mode_linux_talk_and_use_the_control_queue(workdir, uml_net_ini
     assert status["control-queue"]["errors"] == 0
 
 
+def test_linux_takes_a_device_without_a_control_queue(workdir, uml_net_initrd):
+    # It refuses one that offers what needs that queue.
+    port = net.Port("uml0", workdir, 0, packed="off", **{"ctrl-vq": "off"})
+    machine = Uml("uml0", workdir, uml_net_initrd, "netuml", memory=128, arguments="me=0")
+    with net.switch(workdir, [port]) as server, machine.start_on(port, server):
+        machine.wait_for("SERVING")
+        status = server.port_status("uml0")
+    assert not {"CTRL_VQ", "GUEST_ANNOUNCE", "MQ"} & set(status["features"])
+    assert status["active-pairs"] == 1
+
+
 def test_a_driver_steers_by_hash_and_is_loaded_again(workdir, uml_net_initrd):
     ports = [net.Port("uml0", workdir, 0, packed="off", mac=net.mac(0)),
              net.Port("uml1", workdir, 1, queues=2, rss="on", packed="off", mac=net.mac(1))]

@@ -18,13 +18,15 @@
 	 BIT(VIRTIO_NET_F_GUEST_USO4) | BIT(VIRTIO_NET_F_GUEST_USO6) |                             \
 	 BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |  \
 	 BIT(VIRTIO_NET_F_HOST_USO) | BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_STATUS) |     \
-	 BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) | BIT(VIRTIO_F_ANY_LAYOUT) |                             \
-	 BIT(VIRTIO_F_RING_INDIRECT_DESC) | BIT(VIRTIO_F_RING_EVENT_IDX) |                         \
-	 BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_IN_ORDER))
+	 BIT(VIRTIO_F_ANY_LAYOUT) | BIT(VIRTIO_F_RING_INDIRECT_DESC) |                             \
+	 BIT(VIRTIO_F_RING_EVENT_IDX) | BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_IN_ORDER))
 #define OFFER_CTRL                                                                                 \
 	(BIT(VIRTIO_NET_F_CTRL_VQ) | BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_VLAN) |     \
 	 BIT(VIRTIO_NET_F_CTRL_RX_EXTRA) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |                       \
-	 BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS))
+	 BIT(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
+/* VIRTIO 1.3, "Feature bit requirements". */
+#define NEEDS_CTRL_VQ                                                                              \
+	(OFFER_CTRL | BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_RSS) | BIT(VIRTIO_NET_F_HASH_REPORT))
 
 static struct net *drv(struct rig *r, unsigned int i)
 {
@@ -63,10 +65,12 @@ static void what_is_offered_follows_from_the_set_up(void **state)
 	conf(r, 0)->pairs = 2;
 	assert_int_equal(offered(r), OFFER_ALWAYS | OFFER_CTRL | BIT(VIRTIO_NET_F_HASH_REPORT) |
 					     BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_RSS));
-	/* The front-end has a control queue of its own. */
+	/* The front-end has a control queue of its own, or what are two pairs for? */
 	conf(r, 0)->ctrl_vq = false;
 	assert_int_equal(offered(r), OFFER_ALWAYS | BIT(VIRTIO_NET_F_MQ));
+	/* Or there is none. */
 	conf(r, 0)->pairs = 1;
+	assert_int_equal(offered(r) & NEEDS_CTRL_VQ, 0);
 	conf(r, 0)->mtu = 9000;
 	conf(r, 0)->has_mac = true;
 	memcpy(conf(r, 0)->mac, RIG_MAC(0), 6);
@@ -81,8 +85,9 @@ static void a_pinned_set_loses_what_depends_on_what_it_lacks(void **state)
 
 	conf(r, 0)->packed = false;
 	conf(r, 0)->pairs = 2;
-	conf(r, 0)->feature_mask = ~BIT(VIRTIO_NET_F_CTRL_VQ);
-	assert_int_equal(offered(r), OFFER_ALWAYS | BIT(VIRTIO_NET_F_MQ));
+	conf(r, 0)->rss = true;
+	conf(r, 0)->feature_mask = ~NEEDS_CTRL_VQ;
+	assert_int_equal(offered(r), OFFER_ALWAYS);
 	conf(r, 0)->ctrl_vq = false;
 	conf(r, 0)->feature_mask = ~(BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_MQ));
 	assert_int_equal(offered(r),
@@ -100,6 +105,23 @@ static void a_pinned_set_loses_what_depends_on_what_it_lacks(void **state)
 	assert_int_equal(offered(r), OFFER_ALWAYS & ~(BIT(VIRTIO_NET_F_GUEST_TSO4) |
 						      BIT(VIRTIO_NET_F_GUEST_TSO6) |
 						      BIT(VIRTIO_NET_F_GUEST_ECN)));
+}
+
+/* QEMU and DPDK's virtio-user keep CTRL_VQ from us, and all that only its commands
+ * need, and take from us what else depends on it. */
+static void what_a_guest_of_qemu_has_negotiated_is_offered_again(void **state)
+{
+	const uint64_t taken = BIT(VIRTIO_NET_F_MQ) | BIT(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+			       BIT(VIRTIO_NET_F_RSS) | BIT(VIRTIO_NET_F_HASH_REPORT);
+	struct rig *r = *state;
+
+	conf(r, 0)->pairs = 2;
+	conf(r, 0)->rss = true;
+	conf(r, 0)->feature_mask = OFFER_ALWAYS | taken;
+	assert_int_equal(offered(r), OFFER_ALWAYS | taken);
+	conf(r, 0)->feature_mask = ~BIT(VIRTIO_NET_F_CTRL_VQ);
+	conf(r, 0)->packed = false;
+	assert_int_equal(offered(r), OFFER_ALWAYS | taken);
 }
 
 static void a_choice_without_its_requirements_has_no_effect(void **state)
@@ -237,6 +259,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_offered_follows_from_the_set_up),
 		TEST(a_pinned_set_loses_what_depends_on_what_it_lacks),
+		TEST(what_a_guest_of_qemu_has_negotiated_is_offered_again),
 		TEST(a_choice_without_its_requirements_has_no_effect),
 		TEST(the_header_is_as_long_as_the_features_say),
 		TEST(the_configuration_space_says_what_the_operator_said),
