@@ -279,6 +279,14 @@ int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
 	return 0;
 }
 
+void net_anti_spoof_mac(struct sw_port_conf *conf, const uint8_t mac[6])
+{
+	if (!conf->anti_spoof || conf->nr_macs)
+		return;
+	memcpy(conf->macs[0], mac, sizeof(conf->macs[0]));
+	conf->nr_macs = 1;
+}
+
 /* --- ports ------------------------------------------------------------------------------ */
 
 static int check_name(const char *option, const char *name, char *err)
@@ -297,11 +305,7 @@ static int parse_mac(const char *option, const struct net_port_opts *port, struc
 		return app_refuse(err, option, "mac", port->mac,
 				  "a unicast address such as 52:54:00:12:34:56");
 	conf->has_mac = true;
-	/* The address the driver was given is the one it may send from. */
-	if (conf->port.anti_spoof && !conf->port.nr_macs) {
-		memcpy(conf->port.macs[0], conf->mac, sizeof(conf->mac));
-		conf->port.nr_macs = 1;
-	}
+	net_anti_spoof_mac(&conf->port, conf->mac);
 	return 0;
 }
 

@@ -82,6 +82,9 @@ void net_switch_opts_from(struct net_switch_opts *sw, const struct sw_port_conf 
  */
 int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
 			 struct sw_port_conf *conf, char *err);
+/* anti-spoof without allowed-macs: the address that the driver was told is the one
+ * that it may send from. */
+void net_anti_spoof_mac(struct sw_port_conf *conf, const uint8_t mac[6]);
 int net_port_opts_conf(const char *option, const struct net_port_opts *port, struct vnet_conf *conf,
 		       char *err);
 int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,

@@ -264,6 +264,18 @@ static void remove_port(void *opaque, struct rpc_call *call, json_t *params)
 		net_app_remove(port, call);
 }
 
+/* What set() was told, into conf. */
+static int set_conf(const struct net_port *port, const struct net_switch_opts *opts,
+		    struct sw_port_conf *conf, char *err)
+{
+	int res = net_switch_opts_conf("set", opts, conf, err);
+	const uint8_t *mac = port->vn ? vnet_mac(port->vn) : NULL;
+
+	if (!res && mac)
+		net_anti_spoof_mac(conf, mac);
+	return res;
+}
+
 /* {"name": ..., and any of net_switch_keys}: what is not named stays as it is. */
 static void set(void *opaque, struct rpc_call *call, json_t *params)
 {
@@ -288,7 +300,7 @@ static void set(void *opaque, struct rpc_call *call, json_t *params)
 	/* Strings of opts point into params. */
 	if (!app_params(call, "set", keys, net_switch_keys, &opts))
 		goto out;
-	if (net_switch_opts_conf("set", &opts, &conf, err) < 0)
+	if (set_conf(port, &opts, &conf, err) < 0)
 		rpc_fail(call, RPC_INVALID_PARAMS, "%s", err);
 	else if (sw_port_set(net_port_sw(port), &conf, err) < 0)
 		rpc_fail(call, RPC_FAILED, "%s", err);

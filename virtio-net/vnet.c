@@ -398,6 +398,11 @@ const char *vnet_name(const struct vnet *vn)
 	return vn->name;
 }
 
+const uint8_t *vnet_mac(const struct vnet *vn)
+{
+	return vn->told.has_mac ? vn->told.mac : NULL;
+}
+
 int vnet_set_link(struct vnet *vn, bool up)
 {
 	if (vn->link_up == up)

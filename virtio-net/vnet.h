@@ -58,6 +58,8 @@ void vnet_destroy(struct vnet *vn, void (*gone)(void *opaque), void *opaque);
 
 struct sw_port *vnet_port(const struct vnet *vn);
 const char *vnet_name(const struct vnet *vn);
+/* The address offered to the driver, or NULL. */
+const uint8_t *vnet_mac(const struct vnet *vn);
 /* Tell the driver that the link is up or down, if the front-end lets us (STATUS),
  * and give it no frames while it is down. */
 int vnet_set_link(struct vnet *vn, bool up);

@@ -206,6 +206,18 @@ class Settings(NetControlTest):
         self.assertNotIn("mirror", after)
         self.assertEqual(after["allowed-macs"], [])
 
+    def test_anti_spoofing_falls_back_to_the_address_that_was_told(self):
+        mac = "52:54:00:00:00:07"
+        self.ctl_json("add", f"name=vm3,socket={self.dir}/3.sock,mac={mac}")
+        self.assertEqual(self.port("vm3")["switch"]["allowed-macs"], [])
+        after = self.ctl_json("set", "vm3", "anti-spoof=on")["switch"]
+        self.assertEqual((after["anti-spoof"], after["allowed-macs"]), (True, [mac]))
+        other = "52:54:00:00:00:08"
+        after = self.ctl_json("set", "vm3", f"allowed-macs={other}")["switch"]
+        self.assertEqual(after["allowed-macs"], [other])
+        after = self.ctl_json("set", "vm3", "allowed-macs=none")["switch"]
+        self.assertEqual((after["anti-spoof"], after["allowed-macs"]), (True, [mac]))
+
     def test_what_cannot_be_set_changes_nothing(self):
         before = self.port("vm1")["switch"]
         for keys, message in [
