@@ -161,6 +161,11 @@ void net_uplink_opts_init(struct net_uplink_opts *up)
 	*up = (struct net_uplink_opts){ .sw = switch_defaults };
 }
 
+static struct sw_limit rate_of(const struct sw_limit *limit)
+{
+	return (struct sw_limit){ .rate = limit->rate, .burst = NET_NOT_GIVEN };
+}
+
 void net_switch_opts_from(struct net_switch_opts *sw, const struct sw_port_conf *conf)
 {
 	*sw = (struct net_switch_opts){
@@ -172,13 +177,13 @@ void net_switch_opts_from(struct net_switch_opts *sw, const struct sw_port_conf 
 		.learning = conf->learning,
 		.flooding = conf->flooding,
 		.anti_spoof = conf->anti_spoof,
-		.in_bytes = conf->in_bytes,
-		.in_frames = conf->in_frames,
-		.out_bytes = conf->out_bytes,
-		.out_frames = conf->out_frames,
-		.broadcast = conf->broadcast,
-		.multicast = conf->multicast,
-		.unknown = conf->unknown,
+		.in_bytes = rate_of(&conf->in_bytes),
+		.in_frames = rate_of(&conf->in_frames),
+		.out_bytes = rate_of(&conf->out_bytes),
+		.out_frames = rate_of(&conf->out_frames),
+		.broadcast = rate_of(&conf->broadcast),
+		.multicast = rate_of(&conf->multicast),
+		.unknown = rate_of(&conf->unknown),
 	};
 }
 
@@ -249,6 +254,16 @@ static int parse_vlans(const char *option, const struct net_switch_opts *sw,
 	return 0;
 }
 
+/* A burst that was not named stays, unless its limit is taken away. */
+static void set_limit(struct sw_limit *limit, const struct sw_limit *given)
+{
+	limit->rate = given->rate;
+	if (given->burst != NET_NOT_GIVEN)
+		limit->burst = given->burst;
+	else if (!given->rate)
+		limit->burst = 0;
+}
+
 int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
 			 struct sw_port_conf *conf, char *err)
 {
@@ -269,13 +284,13 @@ int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
 	conf->learning = sw->learning;
 	conf->flooding = sw->flooding;
 	conf->anti_spoof = sw->anti_spoof;
-	conf->in_bytes = sw->in_bytes;
-	conf->in_frames = sw->in_frames;
-	conf->out_bytes = sw->out_bytes;
-	conf->out_frames = sw->out_frames;
-	conf->broadcast = sw->broadcast;
-	conf->multicast = sw->multicast;
-	conf->unknown = sw->unknown;
+	set_limit(&conf->in_bytes, &sw->in_bytes);
+	set_limit(&conf->in_frames, &sw->in_frames);
+	set_limit(&conf->out_bytes, &sw->out_bytes);
+	set_limit(&conf->out_frames, &sw->out_frames);
+	set_limit(&conf->broadcast, &sw->broadcast);
+	set_limit(&conf->multicast, &sw->multicast);
+	set_limit(&conf->unknown, &sw->unknown);
 	return 0;
 }
 

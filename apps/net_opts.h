@@ -28,6 +28,7 @@ struct net_switch_opts {
 	const char *trunk, *allowed_macs, *mirror;
 	const char *acl; /* path of a file with rules; not a key of set */
 	bool enabled, isolated, loopback, learning, flooding, anti_spoof;
+	/* A burst may be NET_NOT_GIVEN. */
 	struct sw_limit in_bytes, in_frames, out_bytes, out_frames;
 	struct sw_limit broadcast, multicast, unknown;
 };

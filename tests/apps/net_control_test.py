@@ -196,6 +196,24 @@ class Settings(NetControlTest):
         self.assertNotIn("trunk", after)
         self.assertEqual(after["limits"], {})
 
+    def test_a_limit_is_taken_away_with_its_burst(self):
+        for key in (
+            "limit-in limit-in-frames limit-out limit-out-frames "
+            "storm-broadcast storm-multicast storm-unknown"
+        ).split():
+            with self.subTest(key=key):
+                burst = f"{key}-burst"
+                after = self.ctl_json("set", "vm1", f"{key}=1000000,{burst}=500000")["switch"]
+                self.assertEqual(after["limits"], {key: 1000000, burst: 500000})
+                after = self.ctl_json("set", "vm1", f"{key}=2000000")["switch"]
+                self.assertEqual(after["limits"], {key: 2000000, burst: 500000})
+                after = self.ctl_json("set", "vm1", f"{burst}=600000")["switch"]
+                self.assertEqual(after["limits"], {key: 2000000, burst: 600000})
+                done = self.ctl("set", "vm1", f"{key}=0,{burst}=600000")
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("a limit with a burst but no rate", done.stderr)
+                self.assertEqual(self.ctl_json("set", "vm1", f"{key}=0")["switch"]["limits"], {})
+
     def test_set_takes_names_and_lists_back(self):
         after = self.ctl_json(
             "set", "vm1", "mirror=vm2,allowed-macs=52:54:00:00:00:01+52:54:00:00:00:02"
