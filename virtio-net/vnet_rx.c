@@ -479,12 +479,13 @@ static void deliver_hashed(struct rx_burst *rx, const struct vnet *vn, const str
 			queue[i] = pick_queue(vn, lane, live->nr_active, frames[i]->queue);
 	}
 	for (unsigned int i = 0; i < nr; i++) {
+		unsigned int left = nr - (unsigned int)__builtin_popcountll(done);
 		struct virtio_net_hdr_hash hdr;
 
 		if (done & VNET_BIT(i))
 			continue;
-		if (!rx_begin(rx, vn, live, queue[i], nr - i)) {
-			counter_add(&rx->stats->drops[DROP_LINK_DOWN], nr - i);
+		if (!rx_begin(rx, vn, live, queue[i], left)) {
+			counter_add(&rx->stats->drops[DROP_LINK_DOWN], left);
 			return;
 		}
 		hdr = rx->plain;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/virtio-net/framekit.h"
 #include "tests/virtio-net/netrig.h"
 
 #define BIT(n) (1ull << (n))
@@ -300,6 +301,54 @@ static void steering_by_hash_chooses_the_queue(void **state)
 	rig_expect(r, 0, 0, RIG_MAC(0), RIG_MAC(1), 60, 4);
 }
 
+/* What port 0 was given and what was dropped on the way to it. */
+static uint64_t accounted_for(struct rig *r)
+{
+	struct sw_port_stats sum;
+	uint64_t nr;
+
+	sw_port_stats_sum(vnet_port(r->port[0].vn), &sum);
+	nr = sum.out_frames;
+	for (unsigned int i = 0; i < DROP_REASON_CNT; i++)
+		nr += sum.drops[i];
+	return nr;
+}
+
+static void every_frame_is_counted_once_when_the_last_ring_breaks(void **state)
+{
+	struct rss rss = good_rss;
+	struct rig *r = *state;
+	struct kit_frame ip;
+	uint8_t data[512];
+	uint64_t before;
+
+	rss.unclassified = 0;
+	for (unsigned int i = 0; i < 8; i++)
+		rss.table[i] = 1;
+	kit_build(&(struct kit_spec){ .proto = IP_PROTO_UDP, .payload = 50 }, &ip);
+	memcpy(ip.bytes, RIG_MAC(0), 6);
+	memcpy(ip.bytes + 6, RIG_MAC(1), 6);
+	rig_pair_for_commands(r);
+	RIG_OK(r, MQ, RSS_CONFIG, data, rss_bytes(data, &rss, 8));
+	rig_assert_status(r, 0, "active-pairs", "2");
+	drv_raw_avail_idx(&drv(r, 0)->rx[1].ring, 20000);
+	assert_int_equal(net_send(drv(r, 1), 0, NULL, ip.bytes, ip.len), 0);
+	assert_int_equal(net_drain(drv(r, 1), 0), 0);
+
+	/* Three frames for the first queue, which breaks, then three for any other. */
+	drv_raw_avail_idx(&drv(r, 0)->rx[0].ring, 20000);
+	before = accounted_for(r);
+	rig_frame(data, RIG_MAC(0), RIG_MAC(1), 60, 1);
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_int_equal(net_add(drv(r, 1), 0, NULL, data, 60), 0);
+		assert_int_equal(net_add(drv(r, 1), 0, NULL, ip.bytes, ip.len), 0);
+	}
+	assert_int_equal(drv_submit(&drv(r, 1)->tx[0].ring), 0);
+	assert_int_equal(net_drain(drv(r, 1), 0), 0);
+	assert_int_equal(accounted_for(r) - before, 6);
+	assert_int_equal(rig_dropped(r, 0, DROP_LINK_DOWN), 3);
+}
+
 static void wrong_rss_parameters_are_refused(void **state)
 {
 	struct rig *r = *state;
@@ -485,6 +534,7 @@ int main(void)
 		TEST(a_front_end_with_a_control_queue_of_its_own_enables_rings),
 		TEST(a_driver_without_multiqueue_has_its_control_queue_behind_one_pair),
 		TEST(steering_by_hash_chooses_the_queue),
+		TEST(every_frame_is_counted_once_when_the_last_ring_breaks),
 		TEST(wrong_rss_parameters_are_refused),
 		TEST(hashes_can_be_asked_for_without_steering),
 		TEST(guest_offloads_are_those_the_driver_wants_now),
