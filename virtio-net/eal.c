@@ -28,6 +28,7 @@
 #include "virtio-net/eal.h"
 
 #include <errno.h>
+#include <linux/mman.h>
 #include <pthread.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -39,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -141,12 +143,29 @@ static int open_log(void)
 
 /* --- start --------------------------------------------------------------------- */
 
-/* Bytes of free hugepages of all sizes. */
+/* A page may be free and still not be ours: there are limits of control groups, and
+ * the start it would fail in is the only one a process has. */
+static bool can_have_page(uint64_t size)
+{
+	int flags =
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | __builtin_ctzll(size) << MAP_HUGE_SHIFT;
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	bool can;
+
+	if (page == MAP_FAILED)
+		return false;
+	/* Says no where a write would end in SIGBUS. */
+	can = !madvise(page, size, MADV_POPULATE_WRITE);
+	munmap(page, size);
+	return can;
+}
+
+/* Bytes of free hugepages of all sizes that can be had. */
 static uint64_t free_hugepages(void)
 {
 	static const char *const sizes[] = { "2048", "1048576", "65536", "524288" };
+	uint64_t sum = 0, size;
 	unsigned long long cnt;
-	uint64_t sum = 0;
 	char path[80];
 	FILE *f;
 
@@ -156,8 +175,9 @@ static uint64_t free_hugepages(void)
 		f = fopen(path, "re");
 		if (!f)
 			continue;
-		if (fscanf(f, "%llu", &cnt) == 1)
-			sum += cnt * strtoull(sizes[i], NULL, 10) * 1024;
+		size = strtoull(sizes[i], NULL, 10) * 1024;
+		if (fscanf(f, "%llu", &cnt) == 1 && cnt && can_have_page(size))
+			sum += cnt * size;
 		fclose(f);
 	}
 	return sum;
@@ -261,7 +281,7 @@ static int init_as_guest(void)
 static int fail(char *err, int res)
 {
 	if (res == -ENOMEM && eal.huge)
-		snprintf(err, EAL_ERR_LEN, "DPDK: not enough hugepages, try hugepages=small");
+		snprintf(err, EAL_ERR_LEN, "DPDK: not enough hugepages, try --pages=small");
 	else
 		snprintf(err, EAL_ERR_LEN, "DPDK cannot be started: %s: %.150s", strerror(-res),
 			 eal.first_error);

@@ -14,7 +14,7 @@
 #define EAL_ERR_LEN 256
 
 enum eal_pages {
-	EAL_PAGES_AUTO, /* hugepages if enough are free, else small ones */
+	EAL_PAGES_AUTO, /* hugepages if enough are free and can be had, else small ones */
 	EAL_PAGES_HUGE,
 	EAL_PAGES_SMALL,
 	EAL_PAGES_CNT,

@@ -7,6 +7,9 @@
 #include "tests/core/test.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <rte_eal.h>
 #include <rte_lcore.h>
@@ -15,7 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/atomic.h"
@@ -41,6 +48,48 @@ static unsigned int nr_threads(const char *text)
 	}
 	closedir(d);
 	return nr;
+}
+
+/* As if a control group had no hugepages left: what asks for one gets ENOMEM. */
+static void refuse_hugepages(void)
+{
+	const uint32_t flags_of_mmap = offsetof(struct seccomp_data, args[3]);
+	const uint32_t flags_of_memfd = offsetof(struct seccomp_data, args[1]);
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_mmap, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, flags_of_mmap),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MAP_HUGETLB, 3, 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_memfd_create, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, flags_of_memfd),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, MFD_HUGETLB, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = ARRAY_SIZE(code), .filter = code };
+
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	assert_int_equal(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+	assert_true(mmap(NULL, 2 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1,
+			 0) == MAP_FAILED);
+}
+
+/* Where there are any, that is. In a process of its own: it starts once in each. */
+static void hugepages_that_cannot_be_had_are_done_without(void **state)
+{
+	char err[EAL_ERR_LEN] = "";
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (!child) {
+		refuse_hugepages();
+		if (eal_start(err) < 0)
+			print_error("%s\n", err);
+		_exit(!eal_is_running() || strcmp(eal_pages_used(), "small") != 0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 }
 
 static void nothing_runs_before_it_is_needed(void **state)
@@ -140,6 +189,7 @@ static void it_starts_once_a_process(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(hugepages_that_cannot_be_had_are_done_without),
 		cmocka_unit_test(nothing_runs_before_it_is_needed),
 		cmocka_unit_test(a_start_leaves_the_thread_as_it_was),
 		cmocka_unit_test(loops_become_known_once),
