@@ -206,11 +206,12 @@ static void make_arguments(struct arguments *args, int cpu)
 {
 	uint64_t memory = eal.conf.memory ? eal.conf.memory : MEMORY_DEFAULT;
 	char *common[] = { "ringbolt", "--no-telemetry", "--proc-type=primary",
-			   "-a",       "ffff:ff:1f.7",	 "-l",
+			   "-a",       "ffff:ff:1f.7",	 "--lcores",
 			   args->cpu,  "--file-prefix",	 args->prefix };
 
 	args->cnt = 0;
-	snprintf(args->cpu, sizeof(args->cpu), "%d", cpu);
+	/* Its own number for the CPU: not every CPU's fits (RTE_MAX_LCORE). */
+	snprintf(args->cpu, sizeof(args->cpu), "0@%d", cpu);
 	snprintf(args->prefix, sizeof(args->prefix), "ringbolt-%d", (int)getpid());
 	snprintf(args->memory, sizeof(args->memory), "%u",
 		 (unsigned int)(max_u64(memory, EAL_MEMORY_MIN) >> 20));
