@@ -24,6 +24,8 @@ static_assert(EAL_ERR_LEN <= SW_ERR_LEN, "its sentences fit");
 /* What an mbuf holds at least, and how that is rounded up for long frames. */
 #define SEG_ROOM_MIN 2048
 #define SEG_ROOM_ALIGN 64
+/* What an mbuf has is counted in 16 bits, with the room before the frame. */
+#define SEG_ROOM_MAX ((UINT16_MAX - RTE_PKTMBUF_HEADROOM) / SEG_ROOM_ALIGN * SEG_ROOM_ALIGN)
 /* Descriptors where the driver has no opinion. */
 #define RING_SIZE 512
 
@@ -145,16 +147,20 @@ static void choose_offloads(struct uplink_dev *dev, const struct rte_eth_dev_inf
 	}
 }
 
+static bool spreads_frames(const struct uplink_dev *dev)
+{
+	return dev->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS &&
+	       dev->rx_offloads & RTE_ETH_RX_OFFLOAD_SCATTER;
+}
+
 /* As many bytes in each mbuf as the longest frame has, unless the device spreads
  * frames over several. */
 static void choose_room(struct uplink_dev *dev)
 {
 	uint32_t longest = dev->mtu + UPLINK_FRAME_OVERHEAD;
-	bool spreads = dev->tx_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS &&
-		       dev->rx_offloads & RTE_ETH_RX_OFFLOAD_SCATTER;
 
 	dev->seg_room = SEG_ROOM_MIN;
-	if (!spreads && longest > SEG_ROOM_MIN)
+	if (!spreads_frames(dev) && longest > SEG_ROOM_MIN)
 		dev->seg_room = (uint16_t)round_up(longest, SEG_ROOM_ALIGN);
 }
 
@@ -253,19 +259,24 @@ static int fail(const struct uplink_dev *dev, const char *what, int res, char *e
 static int check_wishes(struct uplink_dev *dev, const struct uplink_conf *conf,
 			const struct rte_eth_dev_info *info, char *err)
 {
+	uint16_t mtu_max = info->max_mtu;
+
 	dev->nr_rxq = (uint16_t)(conf->queues ? conf->queues : 1);
 	if (dev->nr_rxq > info->max_rx_queues) {
 		snprintf(err, SW_ERR_LEN, "%s: queues=%u: the device has %u", dev->name,
 			 dev->nr_rxq, info->max_rx_queues);
 		return -EINVAL;
 	}
+	if (!spreads_frames(dev))
+		mtu_max = (uint16_t)min_u64(mtu_max, SEG_ROOM_MAX - UPLINK_FRAME_OVERHEAD);
 	if (rte_eth_dev_get_mtu(dev->port, &dev->mtu) < 0 || !dev->mtu)
 		dev->mtu = RTE_ETHER_MTU;
+	dev->mtu = (uint16_t)min_u64(dev->mtu, mtu_max);
 	if (!conf->mtu)
 		return 0;
-	if (conf->mtu < info->min_mtu || conf->mtu > info->max_mtu) {
+	if (conf->mtu < info->min_mtu || conf->mtu > mtu_max) {
 		snprintf(err, SW_ERR_LEN, "%s: mtu=%u: the device takes %u to %u", dev->name,
-			 conf->mtu, info->min_mtu, info->max_mtu);
+			 conf->mtu, info->min_mtu, mtu_max);
 		return -EINVAL;
 	}
 	dev->mtu = conf->mtu;
@@ -281,12 +292,12 @@ static int prepare(struct uplink_dev *dev, const struct uplink_conf *conf, char 
 	res = rte_eth_dev_info_get(dev->port, &info);
 	if (res < 0)
 		return fail(dev, "no information from its driver", res, err);
-	res = check_wishes(dev, conf, &info, err);
-	if (res < 0)
-		return res;
 	dev->hardware = all_hardware(dev);
 	dev->partial_csums = !dev->hardware;
 	choose_offloads(dev, &info, conf->offloads);
+	res = check_wishes(dev, conf, &info, err);
+	if (res < 0)
+		return res;
 	choose_room(dev);
 	res = configure(dev, &info, (uint16_t)conf->nr_loops);
 	if (res < 0)

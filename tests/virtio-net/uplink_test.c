@@ -680,6 +680,12 @@ static void what_cannot_be_had_is_refused_and_leaves_nothing(void **state)
 	conf = conf_of(&r, "net_ring0");
 	conf.mtu = 10;
 	expect_refused(&conf, "mtu=10: the device takes ");
+	/* A frame in one piece, and its room, are counted in 16 bits. */
+	conf = conf_of(&r, "net_null0,no-rx=1");
+	conf.mtu = 65323;
+	expect_refused(&conf, " to 65322");
+	conf.mtu = UINT16_MAX;
+	expect_refused(&conf, " to 65322");
 	/* The name of a port. */
 	conf = conf_of(&r, "net_null0,no-rx=1");
 	conf.name = "a";
