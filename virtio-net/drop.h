@@ -23,7 +23,8 @@ enum drop_reason {
 	DROP_RESERVED, /* to an address that bridges do not forward (01-80-C2-00-00-0x) */
 	DROP_LOOP, /* the port that would send it is the one it came from */
 	DROP_NO_PORT, /* nobody to send it to */
-	DROP_DISABLED_IN, /* the port is administratively down, or being removed */
+	DROP_DISABLED_IN, /* the port or its link is administratively down, or the port is
+			   * being removed */
 	/* On the way out, counted at the port the frame was for. */
 	DROP_ISOLATED,
 	DROP_ACL_OUT,

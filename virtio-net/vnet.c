@@ -407,7 +407,7 @@ int vnet_set_link(struct vnet *vn, bool up)
 {
 	if (vn->link_up == up)
 		return 0;
-	vn->link_up = up;
+	write_once(&vn->link_up, up);
 	vnet_live_refresh(vn);
 	if (!up)
 		vswitch_mac_flush(vn->sw, vn->port);

@@ -61,7 +61,8 @@ const char *vnet_name(const struct vnet *vn);
 /* The address offered to the driver, or NULL. */
 const uint8_t *vnet_mac(const struct vnet *vn);
 /* Tell the driver that the link is up or down, if the front-end lets us (STATUS),
- * and give it no frames while it is down. */
+ * and give it no frames while it is down, nor take any: they are dropped,
+ * disabled-in. */
 int vnet_set_link(struct vnet *vn, bool up);
 /* Have the rings of a queue pair, or all with the control ring (-1), served by
  * this loop, now and when they start again: vu_dev_place_ring(). Nothing is lost.

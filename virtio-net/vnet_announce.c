@@ -50,7 +50,7 @@ static void forward(struct loop_work *w)
 	struct sw_lane *lane = rarp->lane;
 	struct frame f;
 
-	if (port) {
+	if (port && read_once(&rarp->vn->link_up)) {
 		frame_init(&f, rarp->room, &iov, 1, 0, RARP_LEN);
 		lane_tick(lane);
 		vswitch_forward(lane, port, &f, 1);

@@ -132,13 +132,13 @@ struct vnet {
 	struct vnet_told told;
 	uint16_t mtu; /* frames from the driver may be so long; 0: any. Atomic */
 	uint8_t hdr_len; /* 10, 12 or 20 bytes, by the features */
+	bool link_up; /* as the operator has it. Atomic */
 
 	/* The control thread's. */
 	struct vnet_driver driver;
 	struct vnet_ctrl *ctrl; /* while there is a control ring that we serve */
 	struct vnet_ctrl_counts ctrl_counts; /* of earlier control rings */
 	bool ctrl_seen; /* there was one since the driver's state was forgotten */
-	bool link_up; /* as the operator has it */
 	bool announce; /* VIRTIO_NET_S_ANNOUNCE, until the driver acknowledges */
 	struct vnet_grace grace;
 	struct vnet_rarp *rarp;

@@ -144,6 +144,31 @@ static void burst_begin(struct tx_burst *tx, struct vnet_queue *q)
 	tx->nr = 0;
 }
 
+/* Frames that go nowhere, so that nobody learns an address from them either. */
+static void drop_all(const struct vnet_queue *q, struct sw_port *port, unsigned int nr)
+{
+	struct sw_lane *lane = vswitch_lane(q->vn->sw, loop_index(q->vq->loop));
+
+	counter_add(&sw_stats(port, lane)->drops[DROP_DISABLED_IN], nr);
+}
+
+/* Chains of the burst become frames and are forwarded. */
+static inline void forward_all(struct vnet_queue *q, struct sw_port *port, struct tx_burst *tx,
+			       unsigned int nr)
+{
+	struct sw_lane *lane = vswitch_lane(q->vn->sw, loop_index(q->vq->loop));
+	uint64_t bytes;
+
+	burst_begin(tx, q);
+	lane_tick(lane);
+	bytes = take_all(tx, nr, sw_stats(port, lane)->drops);
+	counter_add(&q->frames, tx->nr);
+	counter_add(&q->bytes, bytes);
+	counter_add(&q->bursts, 1);
+	if (tx->nr)
+		vswitch_forward(lane, port, tx->frame, tx->nr);
+}
+
 unsigned int vnet_tx_poll(struct virtq *vq)
 {
 	struct vnet_queue *q = vq->priv;
@@ -151,10 +176,8 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 	/* Pairs with the release of whoever takes the device out of the switch. */
 	struct sw_port *port = load_acquire(&vn->port);
 	struct virtq_burst b;
-	struct sw_lane *lane;
 	struct tx_burst tx;
 	unsigned int nr;
-	uint64_t bytes;
 
 	if (unlikely(!port))
 		return 0;
@@ -162,15 +185,10 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 	nr = virtq_burst_look(vq, &b, FRAME_BURST);
 	if (!nr)
 		return 0;
-	burst_begin(&tx, q);
-	lane = vswitch_lane(vn->sw, loop_index(vq->loop));
-	lane_tick(lane);
-	bytes = take_all(&tx, nr, sw_stats(port, lane)->drops);
-	counter_add(&q->frames, tx.nr);
-	counter_add(&q->bytes, bytes);
-	counter_add(&q->bursts, 1);
-	if (tx.nr)
-		vswitch_forward(lane, port, tx.frame, tx.nr);
+	if (likely(read_once(&vn->link_up)))
+		forward_all(q, port, &tx, nr);
+	else
+		drop_all(q, port, nr);
 	virtq_burst_use(vq, &b, nr);
 	virtq_burst_notify(vq, &b);
 	return nr;

@@ -38,9 +38,18 @@ static void expect_config_change(struct rig *r, unsigned int i)
 	assert_int_equal(msg.hdr.request, FE_BACKEND_CONFIG_CHANGE_MSG);
 }
 
+static int send_rarp(struct rig *r, unsigned int i, const uint8_t *mac)
+{
+	uint8_t payload[8] = { 0 };
+
+	memcpy(payload, mac, 6);
+	return fe_request(&drv(r, i)->fe, FE_SEND_RARP, payload, sizeof(payload), NULL, 0);
+}
+
 static void a_link_that_is_down_carries_nothing_and_says_so(void **state)
 {
 	struct rig *r = *state;
+	json_t *macs;
 
 	rig_pair(r);
 	rig_talk(r, 0, 1);
@@ -49,18 +58,19 @@ static void a_link_that_is_down_carries_nothing_and_says_so(void **state)
 	assert_int_equal(link_status(r, 0), 0);
 	rig_send(r, 1, RIG_MAC(0), RIG_MAC(1), 60, 1);
 	rig_expect_nothing(r, 0);
+	/* Neither from it: nothing arrives, and nobody learns that it is there. */
+	rig_send(r, 0, RIG_MAC(1), RIG_MAC(0), 60, 1);
+	rig_expect_nothing(r, 1);
+	assert_int_equal(rig_dropped(r, 0, DROP_DISABLED_IN), 1);
+	assert_int_equal(send_rarp(r, 0, RIG_MAC(0)), 0);
+	rig_expect_nothing(r, 1);
+	macs = vswitch_mac_table(r->sw);
+	assert_int_equal(json_array_size(macs), 1);
+	json_decref(macs);
 	assert_int_equal(vnet_set_link(r->port[0].vn, true), 0);
 	expect_config_change(r, 0);
 	assert_int_equal(link_status(r, 0), VIRTIO_NET_S_LINK_UP);
 	rig_talk(r, 1, 0);
-}
-
-static int send_rarp(struct rig *r, unsigned int i, const uint8_t *mac)
-{
-	uint8_t payload[8] = { 0 };
-
-	memcpy(payload, mac, 6);
-	return fe_request(&drv(r, i)->fe, FE_SEND_RARP, payload, sizeof(payload), NULL, 0);
 }
 
 static void a_rarp_tells_the_network_where_a_driver_is(void **state)
