@@ -253,6 +253,28 @@ static void snaplen_keeps_the_beginning(void **state)
 	rig_close(&r);
 }
 
+static void the_longest_frame_is_there_with_the_tag_that_it_was_given(void **state)
+{
+	const struct swkit_frame frame = { SWKIT_BROADCAST, B, .len = FRAME_LEN_MAX, .mark = 7 };
+	const struct sw_port_conf access = swkit_access(5);
+	struct pcap_pkthdr *h;
+	const u_char *data;
+	struct rig r;
+	pcap_t *p;
+
+	rig_open(&r, (struct capture_conf){ .filter = "vlan 5" });
+	swkit_set(&r.k, r.b, &access);
+	swkit_send(&r.k, r.b, &frame, 1);
+	finish(&r);
+	p = open_file(&r, 0);
+	assert_int_equal(pcap_next_ex(p, &h, &data), 1);
+	assert_int_equal(h->caplen, FRAME_LEN_MAX + 4);
+	assert_int_equal(h->len, FRAME_LEN_MAX + 4);
+	assert_int_equal(data[h->caplen - 1], 7);
+	pcap_close(p);
+	rig_close(&r);
+}
+
 static void it_ends_after_so_many_frames(void **state)
 {
 	struct swkit_frame frames[10];
@@ -377,6 +399,7 @@ int main(void)
 		cmocka_unit_test(a_filter_decides_on_the_whole_frame),
 		cmocka_unit_test(a_wrong_filter_is_explained),
 		cmocka_unit_test(snaplen_keeps_the_beginning),
+		cmocka_unit_test(the_longest_frame_is_there_with_the_tag_that_it_was_given),
 		cmocka_unit_test(it_ends_after_so_many_frames),
 		cmocka_unit_test(the_head_comes_first),
 		cmocka_unit_test(a_slow_reader_loses_frames_and_nobody_else),

@@ -35,8 +35,8 @@ static void deliver(struct sw_port *port, struct sw_lane *lane, const struct fra
 			.tagged = frames[i]->tagged,
 			.lane = lane->index,
 		};
-		assert(frames[i]->len <= SWKIT_FRAME_MAX);
-		frame_copy(frames[i], got->bytes);
+		frame_copy_part(frames[i], 0, got->bytes,
+				(uint32_t)min_u64(got->len, SWKIT_FRAME_MAX));
 	}
 }
 

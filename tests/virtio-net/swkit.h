@@ -23,7 +23,7 @@ struct swkit_port {
 	unsigned int nr; /* frames it got */
 	unsigned int nr_calls;
 	struct swkit_got {
-		uint8_t bytes[SWKIT_FRAME_MAX];
+		uint8_t bytes[SWKIT_FRAME_MAX]; /* as many as fit */
 		uint32_t len;
 		uint16_t vid;
 		bool tagged;
