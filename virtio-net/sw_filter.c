@@ -100,19 +100,23 @@ static uint32_t filter_spoofed(struct burst *b, uint32_t frames)
 
 /* --- copies ---------------------------------------------------------------------- */
 
+void vswitch_give(struct sw_lane *lane, struct sw_port *to, const struct frame *const *frames,
+		  unsigned int nr)
+{
+	if (read_once(&port_live(to)->out_checks) & SW_CHECK_DISABLED)
+		counter_add(&sw_stats(to, lane)->drops[DROP_LINK_DOWN], nr);
+	else
+		hand_over(to, lane, frames, nr);
+}
+
 void sw_mirror(struct burst *b, struct sw_port *port, const struct frame *const *frames,
 	       unsigned int nr)
 {
 	/* Acquire: pairs with the release in resolve_mirrors(). */
 	struct sw_port *to = load_acquire(&port_of(port)->mirror);
 
-	if (!to)
-		return;
-	if (read_once(&port_live(to)->out_checks) & SW_CHECK_DISABLED) {
-		counter_add(&sw_stats(to, b->lane)->drops[DROP_LINK_DOWN], nr);
-		return;
-	}
-	hand_over(to, b->lane, frames, nr);
+	if (to)
+		vswitch_give(b->lane, to, frames, nr);
 }
 
 static unsigned int list(struct burst *b, uint32_t frames, const struct frame **out)

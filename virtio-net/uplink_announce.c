@@ -8,7 +8,7 @@
  *
  * A list is made of all addresses that the switch has at other ports, in VLANs that
  * the uplink carries, and a reverse ARP request is sent for each, a few a turn, past
- * the switch and straight to the uplink: ports of this switch know where their
+ * the look-up and straight to the uplink: ports of this switch know where their
  * neighbours are. One announcement is under way at a time; a reason for another one
  * starts it over.
  *
@@ -85,7 +85,7 @@ static void send_some(struct loop_work *w)
 		list[n] = &frame[n];
 	}
 	if (n)
-		a->port->ops->deliver(a->port, a->lane, list, n);
+		vswitch_give(a->lane, a->port, list, n);
 	if (a->next < a->nr)
 		loop_post(a->lane->loop, w);
 	else

@@ -223,6 +223,11 @@ void lane_tick(struct sw_lane *lane);
 void vswitch_forward(struct sw_lane *lane, struct sw_port *src, struct frame *frames,
 		     unsigned int nr);
 
+/* Give nr (1 .. FRAME_BURST) final frames to a port without looking them up or
+ * filtering them; it must be administratively up, and who captures it sees them. */
+void vswitch_give(struct sw_lane *lane, struct sw_port *to, const struct frame *const *frames,
+		  unsigned int nr);
+
 static inline struct sw_port_stats *sw_stats(struct sw_port *port, const struct sw_lane *lane)
 {
 	return &port->stats[lane->index];

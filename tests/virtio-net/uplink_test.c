@@ -547,6 +547,14 @@ static void a_link_that_comes_back_tells_who_is_here(void **state)
 	swkit_send_one(&r.k, b, SWKIT_BROADCAST, 0x2000);
 	snprintf(dev, sizeof(dev), "net_pcap0,tx_pcap=%s", r.out);
 	conf = conf_of(&r, dev);
+	/* But nothing leaves where the operator wants nothing to. */
+	conf.port.enabled = false;
+	attach(&r, &conf);
+	swkit_settle(&r.k);
+	assert_int_equal(stats(&r).out_frames, 0);
+	assert_int_equal(drops(&r, DROP_LINK_DOWN), 101);
+	detach(&r);
+	conf.port.enabled = true;
 	attach(&r, &conf);
 	swkit_settle(&r.k);
 	assert_int_equal(stats(&r).out_frames, 101);
