@@ -25,7 +25,9 @@ static_assert(ARRAY_SIZE(mode_names) == ARRAY_SIZE(modes) + 1, "a word per mode"
 
 static const char *const link_names[] = { "auto", "up", NULL };
 
-/* "none" first: no team asked for by name. */
+/* "none" first: one device by itself. Not named at all: what there are devices for. */
+#define TEAM_NONE 0
+#define TEAM_NOT_NAMED (-1)
 static const char *const team_names[] = { "none", "active-backup", "balance-xor", "802.3ad", NULL };
 
 /* clang-format off */
@@ -158,7 +160,7 @@ void net_port_opts_init(struct net_port_opts *port)
 
 void net_uplink_opts_init(struct net_uplink_opts *up)
 {
-	*up = (struct net_uplink_opts){ .sw = switch_defaults };
+	*up = (struct net_uplink_opts){ .sw = switch_defaults, .team = TEAM_NOT_NAMED };
 }
 
 static struct sw_limit rate_of(const struct sw_limit *limit)
@@ -425,7 +427,7 @@ int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
 		(struct net_uplink_conf){ .acl = up->sw.acl, .owner = up->owner, .is_vf = up->vf };
 	*conf = (struct uplink_conf){
 		.name = up->name,
-		.team_mode = up->team ? team_names[up->team] : NULL,
+		.team_mode = up->team > TEAM_NONE ? team_names[up->team] : NULL,
 		.queues = (unsigned int)up->queues,
 		.mtu = (uint16_t)up->mtu,
 		.offloads = (enum uplink_offloads)up->offloads,
@@ -442,6 +444,8 @@ int net_uplink_opts_conf(const char *option, const struct net_uplink_opts *up,
 		return -ENOMEM;
 	}
 	res = parse_devices(option, up->vf ? "vf" : "dev", uplink->devices, conf, err);
+	if (!res && up->team == TEAM_NONE && conf->nr_dev > 1)
+		res = app_refuse(err, option, "team", "none", "a single device, or another word");
 	if (!res)
 		res = net_switch_opts_conf(option, &up->sw, &conf->port, err);
 	return res;

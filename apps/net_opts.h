@@ -48,7 +48,7 @@ struct net_uplink_opts {
 	const char *vf; /* or "0000:3b:10.0+eth0/1": claimed VFs, by this owner if not NULL */
 	const char *owner;
 	uint64_t queues, mtu;
-	int team, offloads, link; /* indexes of words; team 0: none was named */
+	int team, offloads, link; /* indexes of words; team below 0: none was named */
 };
 
 struct net_port_conf {

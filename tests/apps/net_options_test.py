@@ -172,6 +172,7 @@ class WrongValues(NetTest):
                 "dev=a,team=lacp",
                 "team=lacp: expected one of none, active-backup, balance-xor, 802.3ad",
             ),
+            ("dev=a+b,team=none", "team=none: expected a single device, or another word"),
             ("dev=a,offloads=offf", "offloads=offf: expected one of auto, on, off; did you mean 'off'?"),
             ("dev=a,link=down", "link=down: expected one of auto, up"),
         ]:
