@@ -91,12 +91,11 @@ static int attach_members(struct team *t, const struct uplink_conf *conf, char *
 static int join(struct team *t, const struct uplink_conf *conf, char *err)
 {
 	static unsigned int serial; /* names are unique in the process */
-	int res;
+	int res, node = rte_eth_dev_socket_id(t->member[0]);
 
 	snprintf(t->name, sizeof(t->name), "net_bonding%u", serial++);
-	res = rte_eth_bond_create(t->name, modes[t->mode],
-				  (uint8_t)max_u64((uint64_t)rte_eth_dev_socket_id(t->member[0]),
-						   0));
+	/* -1 where it cannot be told. */
+	res = rte_eth_bond_create(t->name, modes[t->mode], (uint8_t)(node < 0 ? 0 : node));
 	if (res < 0) {
 		snprintf(err, SW_ERR_LEN, "%s: no team can be made: %s", conf->name,
 			 strerror(-res));
