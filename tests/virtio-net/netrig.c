@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/log.h"
@@ -267,18 +268,44 @@ void rig_mode(struct rig *r, uint8_t command, bool on)
 
 bool rig_reaches(struct rig *r, const uint8_t *dst)
 {
+	uint64_t filtered = rig_dropped(r, 0, DROP_FILTERED);
 	struct net *n = &r->port[0].drv;
-	int ret;
+	int ret = 0;
 
 	rig_send(r, 1, dst, RIG_MAC(1), 60, 7);
 	rig_settle(r);
-	for (unsigned int pair = 0; pair < n->pairs; pair++) {
+	for (unsigned int pair = 0; pair < n->pairs && !ret; pair++) {
 		ret = net_recv(n, pair, &r->frame);
 		assert_true(ret >= 0);
-		if (ret)
-			return true;
 	}
-	return false;
+	assert_int_equal(rig_dropped(r, 0, DROP_FILTERED) - filtered, !ret);
+	return ret;
+}
+
+uint8_t *rig_log(struct rig *r, unsigned int i)
+{
+	uint64_t desc[2] = { RIG_LOG_LEN, 0 };
+	struct fe *fe = &r->port[i].drv.fe;
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	struct fe_msg reply;
+	uint8_t *bits;
+
+	assert_int_equal(ftruncate(fd, RIG_LOG_LEN), 0);
+	bits = mmap(NULL, RIG_LOG_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(bits, MAP_FAILED);
+	assert_int_equal(fe_send(fe, FE_SET_LOG_BASE, FE_VERSION, desc, sizeof(desc), &fd, 1), 0);
+	assert_int_equal(fe_recv(fe, &reply), 0);
+	assert_int_equal(fe_set_u64(fe, FE_SET_FEATURES, fe->features | 1ull << FE_F_LOG_ALL), 0);
+	close(fd);
+	return bits;
+}
+
+bool rig_logged(const uint8_t *bits, uint64_t gpa, uint64_t len)
+{
+	for (uint64_t page = gpa / 4096; page <= (gpa + len - 1) / 4096; page++)
+		if (!(bits[page / 8] & 1 << page % 8))
+			return false;
+	return true;
 }
 
 uint32_t rig_mac_table(uint8_t *p, uint32_t nr_uni, uint32_t nr_multi, unsigned int first)

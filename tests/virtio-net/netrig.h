@@ -88,10 +88,17 @@ void rig_pair_for_commands(struct rig *r);
 #define RIG_NO(...) assert_int_equal(RIG_CTRL(__VA_ARGS__), VIRTIO_NET_ERR)
 /* One of VIRTIO_NET_CTRL_RX_ is switched. */
 void rig_mode(struct rig *r, uint8_t command, bool on);
-/* Does a frame to this address, from port 1, reach port 0? */
+/* Does a frame to this address, from port 1, reach port 0, or does the filter of
+ * its driver drop it? */
 bool rig_reaches(struct rig *r, const uint8_t *dst);
 /* MAC_TABLE_SET's data: RIG_MAC(first + i) and RIG_MULTICAST(first + i). Its length. */
 uint32_t rig_mac_table(uint8_t *p, uint32_t nr_uni, uint32_t nr_multi, unsigned int first);
+
+/* Log what is written to the memory of port i's driver from now on, in a map that
+ * the caller unmaps; has all of this been? */
+#define RIG_LOG_LEN (1u << 20)
+uint8_t *rig_log(struct rig *r, unsigned int i);
+bool rig_logged(const uint8_t *bits, uint64_t gpa, uint64_t len);
 
 /* Frames of port i dropped for this reason. */
 uint64_t rig_dropped(struct rig *r, unsigned int i, enum drop_reason reason);

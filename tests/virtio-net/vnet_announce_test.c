@@ -56,6 +56,8 @@ static void a_link_that_is_down_carries_nothing_and_says_so(void **state)
 	assert_int_equal(vnet_set_link(r->port[0].vn, false), 0);
 	expect_config_change(r, 0);
 	assert_int_equal(link_status(r, 0), 0);
+	rig_assert_status(r, 0, "link", "\"down\"");
+	rig_assert_status(r, 0, "active-pairs", "0");
 	rig_send(r, 1, RIG_MAC(0), RIG_MAC(1), 60, 1);
 	rig_expect_nothing(r, 0);
 	/* Neither from it: nothing arrives, and nobody learns that it is there. */

@@ -101,6 +101,10 @@ static void a_pinned_set_loses_what_depends_on_what_it_lacks(void **state)
 			 OFFER_ALWAYS & ~(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |
 					  BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN) |
 					  BIT(VIRTIO_NET_F_HOST_USO)));
+	conf(r, 0)->speed = 25000;
+	conf(r, 0)->feature_mask = ~BIT(VIRTIO_NET_F_STATUS);
+	assert_int_equal(offered(r), OFFER_ALWAYS & ~BIT(VIRTIO_NET_F_STATUS));
+	conf(r, 0)->speed = UINT32_MAX;
 	conf(r, 0)->feature_mask = ~(BIT(VIRTIO_NET_F_GUEST_TSO4) | BIT(VIRTIO_NET_F_GUEST_TSO6));
 	assert_int_equal(offered(r), OFFER_ALWAYS & ~(BIT(VIRTIO_NET_F_GUEST_TSO4) |
 						      BIT(VIRTIO_NET_F_GUEST_TSO6) |

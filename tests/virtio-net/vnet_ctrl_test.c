@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "tests/virtio-net/netrig.h"
 
@@ -50,6 +51,30 @@ static int raw_chain(struct rig *r, const struct drv_buf *bufs, unsigned int nr_
 	assert_int_equal(drv_submit(&n->ctrl.ring), 0);
 	assert_int_equal(drv_wait(&n->ctrl.ring, &cookie, used), 1);
 	return n->cmd[0x1000] == NET_ACK_UNSET ? -1 : n->cmd[0x1000];
+}
+
+static void the_answer_is_logged(void **state)
+{
+	static const uint8_t command[] = { VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 1 };
+	struct rig *r = *state;
+	struct drv_buf bufs[2];
+	uint8_t *bits;
+	uint32_t used;
+	struct net *n;
+
+	rig_pair_for_commands(r);
+	n = drv(r, 0);
+	bits = rig_log(r, 0);
+	for (unsigned int i = 0; i < 10; i++) {
+		memset(bits, 0, RIG_LOG_LEN);
+		memcpy(n->cmd, command, sizeof(command));
+		bufs[0] = (struct drv_buf){ n->cmd_gpa, sizeof(command) };
+		bufs[1] = (struct drv_buf){ n->cmd_gpa + 0x1000, 1 };
+		assert_int_equal(raw_chain(r, bufs, 1, 1, &used), VIRTIO_NET_OK);
+		assert_true(rig_logged(bits, n->cmd_gpa + 0x1000, 1));
+		assert_true(rig_logged(bits, n->ctrl.ring.device_gpa + 2, 2));
+	}
+	munmap(bits, RIG_LOG_LEN);
 }
 
 static void chains_of_every_wrong_shape_come_back(void **state)
@@ -193,6 +218,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(commands_may_be_cut_anyhow),
+		TEST(the_answer_is_logged),
 		TEST(chains_of_every_wrong_shape_come_back),
 		TEST(many_commands_at_once_are_answered_one_by_one),
 		TEST(an_answer_waits_for_every_loop),
