@@ -87,6 +87,9 @@ static void wait_over(void *opaque)
 	free_views(g->waiting);
 	g->waiting = NULL;
 	g->in_progress = false;
+	/* Loops that did not know yet may have learned from it behind the first time. */
+	if (!vn->link_up && vn->port)
+		vswitch_mac_flush(vn->sw, vn->port);
 	if (g->ended)
 		finish(vn);
 	else if (g->retired)
