@@ -33,6 +33,7 @@
 #include "core/fd.h"
 #include "core/log.h"
 #include "vhost/loop_internal.h"
+#include "vhost/notify.h"
 
 #define COLD_AFTER 64 /* turns without work */
 #define COLD_SHARE 8
@@ -270,6 +271,7 @@ static void *thread_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	if (loop->cpu >= 0 && cpu_pin_self(loop->cpu) < 0)
 		log_warn("loop%u: cannot be pinned to CPU %d", loop->index, loop->cpu);
+	notify_guard_begin();
 	loop->tick_ns = loop_now_ns();
 	loop->work_ns = loop->tick_ns;
 	loop->tick_turns = 1;
@@ -286,6 +288,7 @@ static void *thread_main(void *arg)
 		if (unlikely(loop->turn_nr >= LOOP_TICK))
 			loop_tick(loop);
 	}
+	notify_guard_end();
 	return NULL;
 }
 

@@ -203,9 +203,9 @@ static void sleep_until_event(struct loop *loop)
 	slept = loop->tick_ns - before;
 	counter_add(&loop->stats.sleeps, 1);
 	counter_add(&loop->stats.sleep_ns, slept);
-	/* The end of a bounded sleep says nothing about drivers: a short look, and
-	 * to sleep again. */
-	if (!nr)
+	/* The end of a bounded sleep, or a signal, says nothing about drivers: a
+	 * short look, and to sleep again. */
+	if (nr <= 0)
 		return;
 	adjust_spin(spin, slept);
 	loop->work_ns = loop->tick_ns;

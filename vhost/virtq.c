@@ -12,11 +12,11 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/cpu.h"
 #include "core/log.h"
 #include "vhost/dirty.h"
+#include "vhost/notify.h"
 #include "vhost/virtq_internal.h"
 
 #define LOCK_SPINS 1024
@@ -198,18 +198,36 @@ void virtq_set_state(struct virtq *vq, enum virtq_state state)
 	vq->avail_seen = vq->avail_idx;
 }
 
+/*
+ * Write to a descriptor of the front-end. What it had set not to block, and then
+ * to block after all, is an attack on all who share this thread: that is the
+ * last write for any ring of the device.
+ */
+static int signal_front_end(struct virtq *vq, int fd)
+{
+	int ret;
+
+	if (vq->conf.blocked && read_once(vq->conf.blocked))
+		return 0;
+	ret = notify_write(fd);
+	if (unlikely(ret == -EINTR) && vq->conf.blocked)
+		write_once(vq->conf.blocked, true);
+	return ret;
+}
+
 void virtq_break(struct virtq *vq, const char *why)
 {
-	static const uint64_t one = 1;
+	int ret;
 
 	if (vq->broken)
 		return;
 	write_once(&vq->broken, true);
 	vq->avail_seen = vq->avail_idx;
 	log_limited(LOG_LEVEL_ERROR, "%s: ring broken: %s", vq->name, why);
-	if (vq->conf.err_fd >= 0 && write(vq->conf.err_fd, &one, sizeof(one)) < 0)
+	ret = vq->conf.err_fd < 0 ? 0 : signal_front_end(vq, vq->conf.err_fd);
+	if (ret < 0)
 		log_limited(LOG_LEVEL_WARNING, "%s: cannot signal the error descriptor: %s",
-			    vq->name, strerror(errno));
+			    vq->name, strerror(-ret));
 }
 
 bool virtq_may_pop(struct virtq *vq)
@@ -444,15 +462,18 @@ void virtq_push(struct virtq *vq, uint16_t id, uint32_t written)
 
 void virtq_notify_driver(struct virtq *vq)
 {
-	static const uint64_t one = 1;
+	int ret;
 
 	if (vq->conf.call_fd < 0)
 		return;
 	counter_add(&vq->stats.notifications, 1);
+	ret = signal_front_end(vq, vq->conf.call_fd);
+	if (unlikely(ret == -EINTR))
+		virtq_break(vq, "its call descriptor blocks");
 	/* A full counter or pipe means that a notification is pending already. */
-	if (write(vq->conf.call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+	else if (unlikely(ret < 0 && ret != -EAGAIN))
 		log_limited(LOG_LEVEL_WARNING, "%s: cannot notify the driver: %s", vq->name,
-			    strerror(errno));
+			    strerror(-ret));
 }
 
 /* After virtq_publish_fence(). */

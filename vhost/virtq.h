@@ -84,6 +84,9 @@ struct virtq_conf {
 	int call_fd; /* -1: the driver polls */
 	int err_fd; /* -1: none */
 	bool enabled;
+	/* Set when a write to one of them had to be waited for: nobody writes any
+	 * more then. Of all rings of the device; any loop's. NULL ok. */
+	bool *blocked;
 };
 
 /* Written by the loop's thread, read by any with counter_read(). */

@@ -31,6 +31,8 @@
 #define REQUESTS_MAX 32
 #define RETRY_MIN_NS 100000000ull
 #define RETRY_MAX_NS 2000000000ull
+/* After a front-end that had a loop wait for it, which it cannot do often then. */
+#define BLOCKED_PAUSE_NS 2000000000ull
 
 static const char *const state_names[] = { "waiting", "up", "closing", "ended" };
 static_assert(ARRAY_SIZE(state_names) == VU_CONN_STATE_CNT, "a name for every state");
@@ -182,6 +184,7 @@ static void forget(struct vu_dev *dev)
 	dev->config_pending = false;
 	dev->op.error = 0;
 	write_once(&dev->faulted, false);
+	write_once(&dev->blocked, false);
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
 }
@@ -189,10 +192,15 @@ static void forget(struct vu_dev *dev)
 /* All rings are stopped and drained. */
 static int conn_drained(struct vu_dev *dev)
 {
+	bool was_blocked = read_once(&dev->blocked);
+
 	forget(dev);
 	fd_replace(&dev->conn.fd, -1);
 	if (dev->destroying) {
 		end(dev);
+	} else if (was_blocked && (dev->listener.fd >= 0 || dev->socket)) {
+		set_state(dev, VU_WAITING);
+		ev_timer_arm(dev->ev, &dev->retry, BLOCKED_PAUSE_NS);
 	} else if (dev->listener.fd >= 0) {
 		set_state(dev, VU_WAITING);
 		wait_for_front_end(dev);
@@ -296,6 +304,10 @@ static void conn_event(struct ev_fd *w, uint32_t events)
 		}
 	}
 	for (unsigned int i = 0; i < REQUESTS_MAX && may_read(dev); i++) {
+		if (read_once(&dev->blocked)) {
+			vu_conn_close(dev, "a descriptor of its rings blocks");
+			return;
+		}
 		ret = vu_chan_recv(&dev->chan, w->fd, dev->name);
 		if (!ret)
 			break;

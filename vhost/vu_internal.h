@@ -226,6 +226,7 @@ struct vu_dev {
 	unsigned int nr_regions;
 	struct dirty_log *log; /* NULL: none */
 	bool faulted; /* the front-end truncated its memory; SIGBUS handler */
+	bool blocked; /* see struct virtq_conf; any thread */
 	unsigned int nr_running;
 	struct vu_backend backend;
 	struct iotlb *iotlb; /* NULL: addresses are guest-physical */
@@ -290,6 +291,8 @@ void vu_rings_stop(struct vu_dev *dev);
 /* All rings are stopped: forget what the front-end said about them, but the
  * error descriptors if keep_err. */
 void vu_rings_reset(struct vu_dev *dev, bool keep_err);
+/* Write to a descriptor of the ring, -1 for none. what: for the log. */
+void vu_ring_signal(struct vu_ring *vr, int fd, const char *what);
 /* What the ring's loop is to use: NULL, or why its areas cannot be used. */
 const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf);
 /* The answers to START and STOP. */

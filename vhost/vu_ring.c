@@ -16,11 +16,11 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/cpu.h"
 #include "core/fd.h"
 #include "core/log.h"
+#include "vhost/notify.h"
 #include "vhost/virtq_tlb.h"
 #include "vhost/vu_internal.h"
 
@@ -111,6 +111,7 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 		.call_fd = vr->call_fd,
 		.err_fd = vr->err_fd,
 		.enabled = vr->enabled,
+		.blocked = &vr->dev->blocked,
 	};
 	if (dev->iotlb && vu_ring_is_on_loop(vr)) {
 		conf->desc = vr->areas.desc;
@@ -186,16 +187,27 @@ static struct loop *pick_loop(const struct vu_dev *dev, const void *mem)
 	return best;
 }
 
+void vu_ring_signal(struct vu_ring *vr, int fd, const char *what)
+{
+	struct vu_dev *dev = vr->dev;
+	int ret;
+
+	if (fd < 0 || read_once(&dev->blocked))
+		return;
+	ret = notify_write(fd);
+	if (ret == -EINTR)
+		write_once(&dev->blocked, true);
+	if (ret < 0 && ret != -EAGAIN)
+		log_limited(LOG_LEVEL_WARNING, "%s: cannot signal %s: %s", vr->name, what,
+			    strerror(-ret));
+}
+
 /* A valid ring that we cannot serve: it breaks, the connection goes on. */
 static int ring_fail(struct vu_ring *vr, const char *what, int err)
 {
-	static const uint64_t one = 1;
-
 	vu_ring_set_state(vr, VU_RING_FAILED);
 	log_limited(LOG_LEVEL_ERROR, "%s: %s: %s", vr->name, what, strerror(-err));
-	if (vr->err_fd >= 0 && write(vr->err_fd, &one, sizeof(one)) < 0)
-		log_limited(LOG_LEVEL_WARNING, "%s: cannot signal the error descriptor: %s",
-			    vr->name, strerror(errno));
+	vu_ring_signal(vr, vr->err_fd, "the error descriptor");
 	return VU_FAILED;
 }
 

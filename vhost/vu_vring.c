@@ -176,7 +176,8 @@ int vu_get_vring_base(struct vu_dev *dev, struct vu_msg *msg)
  * Loops write to and wait for the descriptors of a front-end, and must not
  * block: neither on a full pipe or an eventfd at its limit, nor on a file
  * system that the front-end itself serves. So they are eventfds (whose inode
- * has no type), pipes or sockets, and do not block. 0 or -EINVAL, logged.
+ * has no type), pipes or sockets, and do not block. 0 or -EINVAL, logged. The
+ * front-end can have them block again: notify.c ends that.
  */
 static int check_notifier(const struct vu_ring *vr, int fd)
 {
@@ -255,12 +256,9 @@ int vu_set_vring_kick(struct vu_dev *dev, struct vu_msg *msg)
  */
 static int call_switched(struct vu_dev *dev)
 {
-	static const uint64_t one = 1;
 	struct vu_ring *vr = dev->op.ring;
 
-	if (vr->call_fd >= 0 && write(vr->call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		log_limited(LOG_LEVEL_WARNING, "%s: cannot notify the driver: %s", vr->name,
-			    strerror(errno));
+	vu_ring_signal(vr, vr->call_fd, "the driver");
 	return VU_DONE;
 }
 
