@@ -59,10 +59,6 @@ static void vblk_complete(struct vblk_req *req, int res)
 	struct virtq *vq = ring->vq;
 	uint32_t written = req->written;
 
-	if (unlikely(vq->conf.log)) {
-		log_written(vq, &req->io);
-		virtq_log_write(vq, req->status, 1);
-	}
 	if (unlikely(res)) {
 		counter_add(&ring->stats.errors, 1);
 		/* The used length counts from the first writable byte on, and of the
@@ -70,6 +66,11 @@ static void vblk_complete(struct vblk_req *req, int res)
 		written = written == 1;
 	}
 	write_once(req->status, status_of(res));
+	/* After the last write: who reads the log may read the page at once. */
+	if (unlikely(vq->conf.log)) {
+		log_written(vq, &req->io);
+		virtq_log_write(vq, req->status, 1);
+	}
 	virtq_push(vq, req->id, written);
 }
 

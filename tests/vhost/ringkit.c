@@ -14,6 +14,22 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "vhost/dirty.h"
+
+struct dirty_log *rk_log_open(void)
+{
+	/* A bit for each page below 128 MiB: all but FAR. */
+	const uint64_t len = 4096;
+	struct dirty_log *log;
+
+	assert_int_equal(dirty_log_create(rk_memfd(len), len, 0, &log), 0);
+	return log;
+}
+
+void rk_log_close(struct dirty_log *log)
+{
+	dirty_log_destroy(log);
+}
 
 int rk_memfd(uint64_t len)
 {

@@ -105,6 +105,10 @@ void rk_driver_reset(struct ringkit *k, bool packed, uint32_t size, uint32_t bas
 /* The base of a new ring of this kind. */
 uint32_t rk_base(bool packed);
 
+/* A dirty log of the memory, for conf.log; and its end, when no ring uses it. */
+struct dirty_log *rk_log_open(void);
+void rk_log_close(struct dirty_log *log);
+
 /* A memfd of len bytes; and a pointer of the device's mapping. */
 int rk_memfd(uint64_t len);
 void *rk_mem(const struct ringkit *k, uint64_t gpa);

@@ -109,6 +109,9 @@ static void ended(struct store_req *io, int res)
 	struct rig_req *q = container_of(io, struct rig_req, io);
 
 	assert_false(q->ended);
+	/* A store puts right what it changed, before anybody looks at it: the dirty
+	 * log is made from it. */
+	assert_memory_equal(q->before, q->iov, sizeof(q->before));
 	q->ended = true;
 	q->res = res;
 }
@@ -118,6 +121,7 @@ void rig_start(struct rig *r, struct rig_req *q)
 	int ret;
 
 	q->io.done = ended;
+	memcpy(q->before, q->iov, sizeof(q->before));
 	q->ended = false;
 	ret = r->store->ops->submit(r->chan, &q->io);
 	if (ret != STORE_QUEUED) {
@@ -128,15 +132,10 @@ void rig_start(struct rig *r, struct rig_req *q)
 
 int rig_do(struct rig *r, struct rig_req *q)
 {
-	struct iovec before[ARRAY_SIZE(q->iov)];
-
-	memcpy(before, q->iov, sizeof(before));
 	rig_start(r, q);
 	for (int i = 0; !q->ended && i < TURNS_MAX; i++)
 		rig_turn(r);
 	assert_true(q->ended);
-	/* A store puts right what it changed. */
-	assert_memory_equal(before, q->iov, sizeof(before));
 	return q->res;
 }
 

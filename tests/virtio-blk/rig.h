@@ -25,7 +25,7 @@ struct rig {
 
 struct rig_req {
 	struct store_req io;
-	struct iovec iov[8];
+	struct iovec iov[8], before[8];
 	bool ended;
 	int res;
 };
