@@ -151,6 +151,18 @@ void loop_flush_later(struct virtq *vq)
 	vq->loop->flush_list = vq;
 }
 
+void loop_flush_forget(struct loop *loop, struct virtq *vq)
+{
+	struct virtq **at = &loop->flush_list;
+
+	if (!vq->flush_queued)
+		return;
+	while (*at != vq)
+		at = &(*at)->flush_next;
+	*at = vq->flush_next;
+	vq->flush_queued = false;
+}
+
 void loop_flush_rings(struct loop *loop)
 {
 	struct virtq *first = loop->flush_list;

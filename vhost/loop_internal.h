@@ -76,6 +76,8 @@ int loop_watch(struct loop *loop, int fd, uint32_t events, void *tag);
 void loop_unwatch(struct loop *loop, int fd);
 /* Flush the rings that were pushed to by sources. */
 void loop_flush_rings(struct loop *loop);
+/* The ring is no longer one of them. */
+void loop_flush_forget(struct loop *loop, struct virtq *vq);
 
 /* Polled from now on, in every turn. -ENOMEM. */
 int loop_list_ring(struct loop *loop, struct virtq *vq);

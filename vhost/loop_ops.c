@@ -52,6 +52,9 @@ static void ring_detach(struct loop *loop, struct virtq *vq)
 		loop_unwatch(loop, vq->conf.kick_fd);
 		loop_unlist_ring(loop, vq);
 	}
+	/* Posted work may have ended the last chain after the turn's flush. The ring
+	 * has been flushed, and may be gone before the next one. */
+	loop_flush_forget(loop, vq);
 	virtq_set_state(vq, VIRTQ_STOPPED);
 }
 

@@ -212,6 +212,51 @@ static void stop_waits_for_the_chains_in_flight_and_publishes_them(void **state)
 	rig_close(r);
 }
 
+struct ending_work {
+	struct loop_work work;
+	struct rig *r;
+};
+
+static void run_ending(struct loop_work *w)
+{
+	struct rig *r = container_of(w, struct ending_work, work)->r;
+
+	end_one(r);
+	loop_flush_later(&r->k->vq);
+}
+
+/* As an ioctl that a worker carried out: its end and the stop meet in one inbox. */
+static void a_ring_that_posted_work_ended_is_forgotten_when_it_stops(void **state)
+{
+	struct rig *r = rig_open_started(state), second = { .ev = r->ev, .loop = r->loop };
+	struct ending_work end[2] = { { { .run = run_ending }, &second },
+				      { { .run = run_ending }, r } };
+
+	second.k = rk_open_stopped(*(const uint64_t *)*state, 16, rk_base(r->k->packed));
+	second.k->vq.poll = hold_poll;
+	second.k->vq.priv = &second;
+	assert_true(post(&second, LOOP_RING_START));
+	rk_put_good(r->k, 0);
+	rk_put_good(second.k, 3);
+	loop_turn(r->loop);
+	loop_post(r->loop, &end[0].work);
+	loop_post(r->loop, &end[1].work);
+	second.op.kind = LOOP_RING_STOP;
+	loop_ring_post(r->loop, &second.op);
+	loop_turn(r->loop);
+	assert_int_equal(second.k->vq.state, VIRTQ_STOPPED);
+	assert_false(second.k->vq.flush_queued);
+	expect_used(&second, 3);
+	while (evloop_run_once(r->ev, 0) > 0)
+		;
+	assert_int_equal(second.nr_answers, 2);
+	/* Nobody looks at it from here on. */
+	rk_close(second.k);
+	turn_all(r);
+	expect_used(r, 0);
+	rig_close(r);
+}
+
 static void stopping_one_ring_leaves_the_others(void **state)
 {
 	struct rig *r = rig_open_started(state), second = { .ev = r->ev, .loop = r->loop };
@@ -474,6 +519,7 @@ static const struct CMUnitTest tests[] = {
 	BOTH(a_stopped_ring_is_not_polled),
 	BOTH(a_kick_descriptor_that_cannot_be_watched_is_the_answer),
 	BOTH(stop_waits_for_the_chains_in_flight_and_publishes_them),
+	BOTH(a_ring_that_posted_work_ended_is_forgotten_when_it_stops),
 	BOTH(stopping_one_ring_leaves_the_others),
 	BOTH(the_same_memory_is_answered_at_once),
 	BOTH(new_memory_is_answered_when_the_old_one_is_not_used_any_more),
