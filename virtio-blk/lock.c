@@ -1,7 +1,8 @@
 /*
  * Image locks that QEMU, qemu-img and qemu-storage-daemon honour, and whose
  * locks are honoured here. Called by store_uring.c when it opens a file or a
- * block device. Never waits for a lock.
+ * block device. Never waits for a lock that somebody uses, for longer than it
+ * takes to see that.
  *
  * Theory of operation
  *
@@ -14,12 +15,18 @@
  * taken, so a read-only descriptor will do, and all parties can hold theirs
  * at once and find out about each other. The bytes need not exist.
  *
+ * The lock of a process that was killed lasts until the kernel has let go of its
+ * io_uring, which holds the open file: some tens of milliseconds after the process
+ * can be waited for (seen on 6.18, each time, under load). Whose a lock is cannot
+ * be found out, so that one in use is tried as long.
+ *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include "virtio-blk/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* QEMU's numbers of the rights. */
@@ -30,6 +37,9 @@ enum image_right {
 	RIGHT_RESIZE,
 	RIGHT_CNT,
 };
+
+#define TRIES 100
+#define TRY_WAIT_NS 10000000
 
 #define USED_BASE 100
 #define UNSHARED_BASE 200
@@ -82,6 +92,18 @@ int image_lock(int fd, bool writable)
 		return 0;
 	image_unlock(fd);
 	return ret > 0 || ret == -EAGAIN || ret == -EACCES ? -EBUSY : ret;
+}
+
+int image_lock_soon(int fd, bool writable)
+{
+	const struct timespec wait = { .tv_nsec = TRY_WAIT_NS };
+	int ret = image_lock(fd, writable);
+
+	for (int i = 0; ret == -EBUSY && i < TRIES; i++) {
+		nanosleep(&wait, NULL);
+		ret = image_lock(fd, writable);
+	}
+	return ret;
 }
 
 void image_unlock(int fd)

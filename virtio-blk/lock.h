@@ -16,6 +16,8 @@
  * file system cannot lock. Does not wait.
  */
 int image_lock(int fd, bool writable);
+/* The same, but a lock that excludes this one is given up to a second to go. */
+int image_lock_soon(int fd, bool writable);
 void image_unlock(int fd);
 
 #endif

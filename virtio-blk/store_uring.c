@@ -28,7 +28,7 @@ static int take_lock(struct uring_store *u, const struct store_conf *conf, char 
 	u->lock_on_start = conf->lock == STORE_LOCK_START;
 	if (conf->lock != STORE_LOCK_OPEN)
 		return 0;
-	ret = image_lock(u->fd, !u->read_only);
+	ret = image_lock_soon(u->fd, !u->read_only);
 	if (ret == -EBUSY)
 		return store_fail(err, ret, "'%s' is locked: another process uses it%s", u->path,
 				  u->read_only ? " and may write to it" : "");
@@ -142,6 +142,9 @@ static void close_if_idle(struct uring_store *u)
 {
 	if (u->closing)
 		return;
+	/* The engine may hold the open file for a while yet: up to a second from
+	 * Linux 5.12 to 6.2. */
+	image_unlock(u->fd);
 	fd_replace(&u->fd, -1);
 	free(u->path);
 	store_closed(&u->store);
@@ -361,7 +364,7 @@ static int file_sync(struct store *store)
 static int file_activate(struct store *store)
 {
 	struct uring_store *u = container_of(store, struct uring_store, store);
-	int ret = u->lock_on_start ? image_lock(u->fd, !u->read_only) : 0;
+	int ret = u->lock_on_start ? image_lock_soon(u->fd, !u->read_only) : 0;
 
 	if (ret < 0)
 		log_err("'%s' is locked: another process uses it", u->path);

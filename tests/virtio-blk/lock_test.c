@@ -116,6 +116,55 @@ static void lock_start_locks_between_activate_and_deactivate(void **state)
 	rig_fini(&r);
 }
 
+/* Whatever else holds the open file: on some kernels an io_uring does, here a
+ * child. */
+static void a_closed_store_has_no_lock_though_its_file_is_open(void **state)
+{
+	struct rig r;
+	pid_t pid;
+
+	rig_init(&r);
+	rig_file(&r, RIG_DISK, 1 << 20);
+	rig_open(&r);
+	pid = fork();
+	assert_true(pid >= 0);
+	while (!pid)
+		pause();
+	rig_close(&r);
+	rig_open(&r);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	rig_fini(&r);
+}
+
+/* As that of a process that has just been killed. */
+static void a_lock_that_goes_soon_is_waited_for(void **state)
+{
+	struct rig r;
+	int fd, pipe_fds[2];
+	char c = 0;
+	pid_t pid;
+
+	rig_init(&r);
+	rig_file(&r, RIG_DISK, 1 << 20);
+	assert_int_equal(pipe(pipe_fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		fd = open(r.path, O_RDWR);
+		if (image_lock(fd, true) < 0 || write(pipe_fds[1], &c, 1) != 1)
+			_exit(1);
+		usleep(50000);
+		_exit(0);
+	}
+	assert_int_equal(read(pipe_fds[0], &c, 1), 1);
+	rig_open(&r);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	rig_fini(&r);
+}
+
 /* --- QEMU's programs ------------------------------------------------------------ */
 
 static bool have(const char *program)
@@ -214,6 +263,8 @@ int main(void)
 		cmocka_unit_test(a_failed_lock_leaves_nothing_behind),
 		cmocka_unit_test(an_open_store_locks_its_image),
 		cmocka_unit_test(lock_start_locks_between_activate_and_deactivate),
+		cmocka_unit_test(a_closed_store_has_no_lock_though_its_file_is_open),
+		cmocka_unit_test(a_lock_that_goes_soon_is_waited_for),
 		cmocka_unit_test(qemu_img_respects_our_lock),
 		cmocka_unit_test(we_respect_the_lock_of_a_storage_daemon),
 	};
