@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -328,12 +329,35 @@ static uint64_t queue_value(int fd, const char *name)
 	return value;
 }
 
+/*
+ * Before 5.19 BLKSECDISCARD looks at the range first, and there is no other way to
+ * ask that changes nothing: a range that is valid is erased, an empty one drops
+ * cached pages.
+ */
+bool image_tells_secure_erase(const char *release)
+{
+	unsigned int major, minor;
+
+	if (sscanf(release, "%u.%u", &major, &minor) != 2)
+		return false;
+	return major > 5 || (major == 5 && minor >= 19);
+}
+
+static bool can_secure_erase(int fd)
+{
+	/* Not whole sectors: refused for that if the device could, else for not
+	 * being able to. */
+	uint64_t odd[2] = { 1, 1 };
+	struct utsname uts;
+
+	if (uname(&uts) < 0 || !image_tells_secure_erase(uts.release))
+		return false;
+	return ioctl(fd, BLKSECDISCARD, odd) < 0 && errno == EINVAL;
+}
+
 void image_probe(struct image *im, bool read_only)
 {
 	uint64_t behind = round_up(im->size, 1u << 20), granularity;
-	/* Not whole sectors: refused for that by a kernel and device that could,
-	 * for not being able to by others. */
-	uint64_t odd[2] = { 1, 1 };
 
 	if (read_only)
 		return;
@@ -346,5 +370,5 @@ void image_probe(struct image *im, bool read_only)
 	granularity = queue_value(im->fd, "discard_granularity");
 	if (granularity && granularity <= UINT32_MAX / 2)
 		im->discard_granularity = (uint32_t)max_u64(granularity, im->block_size);
-	im->can_secure_erase = ioctl(im->fd, BLKSECDISCARD, odd) < 0 && errno == EINVAL;
+	im->can_secure_erase = can_secure_erase(im->fd);
 }

@@ -28,6 +28,9 @@ int image_open(const struct store_conf *conf, const char *path, struct image *im
 /* Find out what else it can; only of an image that is locked, since it tries
  * to make a hole behind the end of a file. */
 void image_probe(struct image *im, bool read_only);
+/* Does Linux of this release ("5.15.0-91-generic") tell a block device that can
+ * erase securely from one that cannot? */
+bool image_tells_secure_erase(const char *release);
 /* The present size, refused unless it is some blocks. */
 int image_size(int fd, const char *path, uint32_t block_size, uint64_t *size, char *err);
 
