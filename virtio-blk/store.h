@@ -115,6 +115,8 @@ struct store_info {
 	 * ranges of one driver's request. What ends at once in submit() keeps its
 	 * loop from other rings meanwhile, so it is kept short. */
 	uint32_t range_max_len, range_max_nr;
+	/* Bytes of one read or write, 0 any: where they end at once in submit(). */
+	uint32_t transfer_max;
 	uint32_t caps; /* enum store_caps */
 	bool write_through; /* what the cache mode says at first */
 };

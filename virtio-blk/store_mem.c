@@ -12,6 +12,8 @@
 
 #include "virtio-blk/store.h"
 
+/* Copied in some milliseconds, during which the loop serves nobody else. */
+#define MEM_TRANSFER_MAX (32u << 20)
 #define MEM_RANGE_MAX (4u << 20)
 #define MEM_RANGES_MAX 16
 /* Addresses to grow into. They cost nothing before they are used. */
@@ -74,6 +76,7 @@ static int mem_open(const struct store_conf *conf, const char *arg, struct store
 		.discard_granularity = 4096,
 		.range_max_len = MEM_RANGE_MAX,
 		.range_max_nr = MEM_RANGES_MAX,
+		.transfer_max = MEM_TRANSFER_MAX,
 		.caps = STORE_CAN_RESIZE,
 	};
 	if (!conf->read_only)

@@ -309,7 +309,7 @@ static void quit_run(struct loop_work *w)
 {
 	struct uring *u = container_of(w, struct uring, quit);
 
-	assert(!u->source.nr_pending && !u->backlog && !u->chunk_wait);
+	assert(!u->source.nr_pending && !u->backlog && !u->chunk_wait && !u->large_busy);
 	if (u->added)
 		loop_source_del(u->loop, &u->source);
 	if (u->ring.enter_ring_fd != u->ring.ring_fd)
@@ -328,6 +328,7 @@ static int uring_create(struct loop *loop, struct evloop *ev, unsigned int kind,
 	u->ev = ev;
 	u->kind = kind;
 	u->backlog_last = &u->backlog;
+	u->large_last = &u->large;
 	u->source.turn = uring_turn;
 	u->source.sleep = uring_sleep;
 	u->enable.run = enable_run;

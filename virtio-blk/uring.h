@@ -53,6 +53,8 @@ struct uring {
 	bool added; /* source is the loop's */
 	bool dead; /* could not be brought up on its loop: all requests are errors */
 	struct store_req *backlog, **backlog_last; /* no room for them yet */
+	bool large_busy; /* a piece of a large transfer is with the kernel */
+	struct store_req *large, **large_last; /* wait for that to end */
 	uint8_t *chunk_base;
 	uint8_t chunk_free[URING_CHUNKS];
 	unsigned int nr_chunks_free;

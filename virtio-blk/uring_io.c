@@ -7,7 +7,10 @@
  * Theory of operation
  *
  * A request goes through stages, most through one. A transfer is one READ or
- * WRITE; a short one is continued from where it ended. Memory that O_DIRECT
+ * WRITE; a short one is continued from where it ended. One that is larger than any
+ * driver has reason to send is cut into pieces, of which the engine has one at a
+ * time, of all such transfers in turn: where data are in memory the kernel copies
+ * them at once, in the loop's time. Memory that O_DIRECT
  * does not take goes through a bounce buffer, piece by piece. Zeroes are
  * written by the first means of the list that the file has: a range operation,
  * a hole that is then allocated, real zeroes.
@@ -24,8 +27,8 @@
 #include "core/log.h"
 #include "virtio-blk/uring.h"
 
-/* The kernel transfers less than 2 GiB at once; a round number below. */
-#define TRANSFER_MAX (1u << 30)
+/* A piece of a large transfer: copied in about a millisecond. */
+#define TRANSFER_MAX (4u << 20)
 
 enum stage {
 	STAGE_TRANSFER,
@@ -55,6 +58,49 @@ static void queue(struct store_req *req)
 static void queue_later(struct store_req *req)
 {
 	uring_queue_later(attach_of(req)->u, req);
+}
+
+/* --- large transfers ----------------------------------------------------------- */
+
+static bool is_large(const struct store_req *req)
+{
+	return unlikely(req->len > TRANSFER_MAX);
+}
+
+/* The next piece of a transfer, when it is its turn. */
+static void queue_piece(struct store_req *req)
+{
+	struct uring *u = attach_of(req)->u;
+
+	if (!is_large(req)) {
+		uring_queue(u, req);
+		return;
+	}
+	if (!u->large_busy) {
+		u->large_busy = true;
+		uring_queue(u, req);
+		return;
+	}
+	req->next = NULL;
+	*u->large_last = req;
+	u->large_last = &req->next;
+}
+
+/* A piece has ended: it is another transfer's turn. */
+static void end_piece(struct store_req *req)
+{
+	struct uring *u = attach_of(req)->u;
+	struct store_req *next = u->large;
+
+	if (!is_large(req))
+		return;
+	u->large_busy = next;
+	if (!next)
+		return;
+	u->large = next->next;
+	if (!u->large)
+		u->large_last = &u->large;
+	uring_queue(u, next);
 }
 
 /* --- iovecs ------------------------------------------------------------------ */
@@ -151,10 +197,22 @@ static int find_vec(struct uring_attach *at, const struct iovec *iov, uint32_t n
 	return buf;
 }
 
+/* The elements of a piece; the first may be larger. */
+static uint32_t piece_iovs(const struct iovec *iov, uint32_t nr)
+{
+	uint64_t len = iov[0].iov_len;
+	uint32_t i = 1;
+
+	while (i < nr && len + iov[i].iov_len <= TRANSFER_MAX)
+		len += iov[i++].iov_len;
+	return i;
+}
+
 static void prep_transfer(struct store_req *req, struct uring_attach *at, struct io_uring_sqe *sqe)
 {
 	const struct iovec *iov = req->iov + req->cur_iov;
-	uint32_t nr = req->nr_iov - req->cur_iov;
+	uint32_t nr = is_large(req) ? piece_iovs(iov, req->nr_iov - req->cur_iov)
+				    : req->nr_iov - req->cur_iov;
 	uint64_t off = req->offset + req->moved;
 	bool write = req->op == STORE_WRITE;
 	int buf = -1;
@@ -327,11 +385,13 @@ static void stop_polling(struct store_req *req)
 	}
 	if (req->stage == STAGE_BOUNCE)
 		free_chunk(req);
+	else
+		end_piece(req);
 	req->via = at->ordinary;
 	if (req->stage == STAGE_BOUNCE)
 		start_bounce(req);
 	else
-		queue(req);
+		queue_piece(req);
 }
 
 /* Anything but all of it. */
@@ -339,6 +399,7 @@ static void transfer_moved(struct store_req *req, int res)
 {
 	const struct uring_store *st = attach_of(req)->st;
 
+	end_piece(req);
 	if (res == -EINVAL && st->direct) {
 		/* Stricter about memory than it said. */
 		start_bounce(req);
@@ -363,7 +424,7 @@ static void transfer_moved(struct store_req *req, int res)
 		return;
 	}
 	cut_to_moved(req);
-	queue(req);
+	queue_piece(req);
 }
 
 /* The next way to write zeroes after one that is not there. */
@@ -522,7 +583,7 @@ static int start_transfer(struct uring_chan *c, struct store_req *req)
 	if (c->st->direct && unlikely(!is_aligned(c->st, req)))
 		start_bounce(req);
 	else
-		queue(req);
+		queue_piece(req);
 	return STORE_QUEUED;
 }
 

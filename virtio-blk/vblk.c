@@ -22,6 +22,8 @@ static_assert(VBLK_ERR_LEN == STORE_ERR_LEN, "store_open() writes to vblk_create
 static_assert(VBLK_SERIAL_MAX == VIRTIO_BLK_ID_BYTES, "the serial is what GET_ID answers");
 static_assert(VBLK_CACHE_AUTO == STORE_CACHE_AUTO, "index of the same word");
 
+#define BLOCK_MAX 4096u /* the largest logical block */
+
 static const char *feature_name(unsigned int bit)
 {
 	switch (bit) {
@@ -126,14 +128,16 @@ static void fill_config(const struct vblk *blk, uint64_t features, struct virtio
 {
 	const struct store_info *info = &blk->store->info;
 	uint32_t ratio = info->physical_block_size / info->block_size;
-	uint32_t seg_max = VBLK_SEG_MAX;
+	uint32_t seg_max = VBLK_SEG_MAX, size_max = VBLK_SIZE_MAX;
 
 	/* Without indirect descriptors, header and status take two of the ring. */
 	if (blk->queue_size && blk->queue_size < VBLK_SEG_MAX + 2)
 		seg_max = blk->queue_size > 3 ? blk->queue_size - 2 : 1;
+	if (info->transfer_max)
+		size_max = round_down(info->transfer_max / VBLK_SEG_MAX, BLOCK_MAX);
 	*c = (struct virtio_blk_config){
 		.capacity = cpu_to_le64(info->size >> VIRTIO_BLK_SECTOR_SHIFT),
-		.size_max = cpu_to_le32(VBLK_SIZE_MAX),
+		.size_max = cpu_to_le32(size_max),
 		.seg_max = cpu_to_le32(seg_max),
 		.blk_size = cpu_to_le32(info->block_size),
 		.topology.physical_block_exp = (uint8_t)__builtin_ctz(ratio ? ratio : 1),
@@ -231,6 +235,7 @@ static int blk_vq_setup(struct vu_dev *dev, struct virtq *vq, unsigned int index
 	ring->submit = blk->store->ops->submit;
 	ring->immediate = blk->store->ops->immediate;
 	ring->block_mask = blk->store->info.block_size - 1;
+	ring->len_max = blk->store->info.transfer_max ? blk->store->info.transfer_max : UINT64_MAX;
 	ring->nr_req = ring->immediate ? 1 : vq->conf.size;
 	/* Pages come as they are touched: deep rings that are never filled and long
 	 * iovecs that are never needed cost addresses only. */

@@ -11,7 +11,12 @@
 #include "virtio-blk/vblk.h"
 #include "virtio-blk/vblk_spec.h"
 
-/* What is advertised: data segments of a request, bytes of a segment. */
+/*
+ * What is advertised: data segments of a request, bytes of a segment; less where
+ * the store limits a transfer, so that nobody who keeps to it meets that limit.
+ * More is served as far as it is possible: firmware that negotiates neither
+ * feature (OVMF) reads a kernel in one segment.
+ */
 #define VBLK_SEG_MAX 126
 #define VBLK_SIZE_MAX (4u << 20)
 /* Pieces of memory of one request: a segment that crosses from one region of
@@ -51,6 +56,7 @@ struct vblk_ring {
 	int (*submit)(struct store_chan *chan, struct store_req *req);
 	bool immediate; /* submit() always ends the request */
 	uint64_t block_mask; /* logical block size - 1 */
+	uint64_t len_max; /* bytes of a read or write */
 	struct vblk_req *req; /* nr_req of them; lazily touched, like iov */
 	struct iovec *iov; /* VBLK_IOV_MAX for every req */
 	uint32_t nr_req;

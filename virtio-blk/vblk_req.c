@@ -192,7 +192,7 @@ static void start_transfer(struct vblk_req *req, const struct parts *p, bool is_
 
 	if (unlikely(!range_ok(ring, p->sector, len) ||
 		     (is_write && !(ring->store->info.caps & STORE_CAN_WRITE)) ||
-		     (!ring->immediate && nr > VBLK_IOV_MAX))) {
+		     len > ring->len_max || (!ring->immediate && nr > VBLK_IOV_MAX))) {
 		vblk_complete(req, -EIO);
 		return;
 	}

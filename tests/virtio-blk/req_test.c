@@ -200,6 +200,20 @@ static void odd_lengths_are_errors(void **state)
 	}
 }
 
+static void more_than_the_store_takes_at_once_is_an_error(void **state)
+{
+	for_each_reqkit(d)
+	{
+		d->ring.len_max = 8192;
+		assert_int_equal(reqkit_ask(d, VIRTIO_BLK_T_IN, 0, 8192), VIRTIO_BLK_S_OK);
+		assert_int_equal(reqkit_ask(d, VIRTIO_BLK_T_IN, 0, 8192 + 512), VIRTIO_BLK_S_IOERR);
+		assert_int_equal(reqkit_ask(d, VIRTIO_BLK_T_OUT, 0, 8192 + 512),
+				 VIRTIO_BLK_S_IOERR);
+		assert_int_equal(d->late.nr_ops[STORE_READ], 1);
+		assert_int_equal(d->late.nr_ops[STORE_WRITE], 0);
+	}
+}
+
 static void parts_of_a_logical_block_are_errors(void **state)
 {
 	struct reqkit *d = reqkit_open(false, 0, 4096);
@@ -427,6 +441,7 @@ int main(void)
 		cmocka_unit_test(write_through_makes_writes_durable_and_nothing_else),
 		cmocka_unit_test(access_past_the_end_is_an_error),
 		cmocka_unit_test(odd_lengths_are_errors),
+		cmocka_unit_test(more_than_the_store_takes_at_once_is_an_error),
 		cmocka_unit_test(parts_of_a_logical_block_are_errors),
 		cmocka_unit_test(unknown_types_are_unsupported),
 		cmocka_unit_test(a_read_only_disk_is_not_written),

@@ -91,6 +91,7 @@ struct reqkit *reqkit_open(bool immediate, uint64_t ring_features, uint32_t bloc
 		.submit = late_submit,
 		.immediate = immediate,
 		.block_mask = block_size - 1,
+		.len_max = UINT64_MAX,
 		.nr_req = immediate ? 1 : 256,
 	};
 	d->ring.req = aligned_alloc(CACHE_LINE, d->ring.nr_req * sizeof(*d->ring.req));

@@ -282,6 +282,33 @@ static void the_configuration_space_describes_the_disk(void **state)
 	house_close(&h);
 }
 
+/* Who keeps to the limits of one segment and of their number does not meet the
+ * limit of a transfer. */
+static void a_disk_in_memory_takes_what_it_says(void **state)
+{
+	struct blk_req req;
+	struct house h;
+	uint64_t most;
+	uint8_t *buf;
+
+	house_open(&h);
+	h.conf.store = "mem:64M";
+	h.drv_conf.mem = 256 << 20;
+	house_serve(&h);
+	house_connect(&h);
+	most = (uint64_t)h.drv.config.size_max * h.drv.config.seg_max;
+	assert_true(most > 16 << 20 && most <= 32 << 20);
+	buf = calloc(1, 64 << 20);
+	assert_int_equal(blk_req_init(&req, &h.drv, h.drv.region, 64 << 20), 0);
+	assert_int_equal(blk_write(&req, 0, 0, buf, (uint32_t)most), VIRTIO_BLK_S_OK);
+	assert_int_equal(blk_read(&req, 0, 0, buf, (uint32_t)most), VIRTIO_BLK_S_OK);
+	assert_int_equal(blk_read(&req, 0, 0, buf, 64 << 20), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(blk_write(&req, 0, 0, buf, 64 << 20), VIRTIO_BLK_S_IOERR);
+	free(buf);
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
 static void a_read_only_disk_says_so(void **state)
 {
 	struct blk_req req;
@@ -518,6 +545,7 @@ int main(void)
 		cmocka_unit_test(data_survives_in_memory),
 		cmocka_unit_test(many_requests_are_in_flight_at_once),
 		cmocka_unit_test(the_configuration_space_describes_the_disk),
+		cmocka_unit_test(a_disk_in_memory_takes_what_it_says),
 		cmocka_unit_test(a_read_only_disk_says_so),
 		cmocka_unit_test(the_driver_chooses_the_cache_mode),
 		cmocka_unit_test(a_driver_that_cannot_flush_gets_write_through),
