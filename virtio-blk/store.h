@@ -145,6 +145,9 @@ struct store_ops {
 	int (*sync)(struct store *store);
 	/* size 0: find out the size anew. Otherwise change it. Control thread. */
 	int (*resize)(struct store *store, uint64_t size, char *err);
+	/* A request that wrote behind what is now the end has ended: the size was
+	 * made smaller meanwhile. Any loop. NULL ok. */
+	void (*overshot)(struct store *store);
 	/* Guest memory for this store's requests. Control thread. NULL ok. */
 	void (*mem_added)(struct store *store, struct gmem_region *r);
 	void (*mem_removed)(struct store *store, struct gmem_region *r);

@@ -18,6 +18,73 @@
 #include "virtio-blk/lock.h"
 #include "virtio-blk/uring.h"
 
+/* --- size ------------------------------------------------------------------------------ */
+
+/*
+ * Loops check requests against the size, and writes under way make a file longer
+ * that was cut. So what is to go is refused first, and cut off second; and a write
+ * that ends behind the end has it cut off again (file_overshot()): it either sees
+ * the new size when it has ended, or ended before the file was cut. Pairs with
+ * read_once() in check_overshoot().
+ */
+static void publish_size(struct store *store, uint64_t size)
+{
+	__atomic_exchange_n(&store->info.size, size, __ATOMIC_SEQ_CST);
+}
+
+static int set_size(struct uring_store *u, uint64_t size, char *err)
+{
+	struct store *store = &u->store;
+	uint64_t before = store->info.size;
+
+	if (size < before)
+		publish_size(store, size);
+	if (ftruncate(u->fd, (off_t)size) < 0) {
+		int ret = -errno;
+
+		publish_size(store, before);
+		return store_fail(err, ret, "'%s' cannot be resized: %s", u->path, strerror(-ret));
+	}
+	publish_size(store, size);
+	return 0;
+}
+
+static int file_resize(struct store *store, uint64_t size, char *err)
+{
+	struct uring_store *u = container_of(store, struct uring_store, store);
+	int ret;
+
+	if (size)
+		return set_size(u, size, err);
+	ret = image_size(u->fd, u->path, store->info.block_size, &size, err);
+	if (ret < 0)
+		return ret;
+	publish_size(store, size);
+	return 0;
+}
+
+static void cut_run(struct ev_work *w)
+{
+	struct uring_store *u = container_of(w, struct uring_store, cut);
+	struct stat st;
+
+	/* It may be posted again: pairs with the exchange in file_overshot(). */
+	store_release(&u->cut_posted, false);
+	if (fstat(u->fd, &st) < 0 || (uint64_t)st.st_size <= u->store.info.size)
+		return;
+	if (ftruncate(u->fd, (off_t)u->store.info.size) < 0)
+		log_warn("'%s': cannot be cut to its size again: %s", u->path, strerror(errno));
+}
+
+static void file_overshot(struct store *store)
+{
+	struct uring_store *u = container_of(store, struct uring_store, store);
+
+	/* The store is not closed before what a ring's loop posted has run. */
+	if (!u->is_block && !__atomic_exchange_n(&u->cut_posted, true, __ATOMIC_SEQ_CST))
+		ev_post(u->ev, &u->cut);
+}
+
 /* --- open and close -------------------------------------------------------------- */
 
 static int take_lock(struct uring_store *u, const struct store_conf *conf, char *err)
@@ -108,6 +175,7 @@ static int file_open(const struct store_conf *conf, const char *arg, struct stor
 		return store_fail(err, -ENOMEM, "'%s': out of memory", arg);
 	u->fd = -1;
 	u->ev = conf->ev;
+	u->cut.run = cut_run;
 	u->read_only = conf->read_only;
 	u->path = strdup(arg);
 	if (!u->path) {
@@ -336,22 +404,6 @@ static void file_mem_removed(struct store *store, struct gmem_region *r)
 
 /* --- the rest -------------------------------------------------------------------------- */
 
-static int file_resize(struct store *store, uint64_t size, char *err)
-{
-	struct uring_store *u = container_of(store, struct uring_store, store);
-	uint64_t now = 0;
-	int ret;
-
-	if (size && ftruncate(u->fd, (off_t)size) < 0)
-		return store_fail(err, -errno, "'%s' cannot be resized: %s", u->path,
-				  strerror(errno));
-	ret = image_size(u->fd, u->path, store->info.block_size, &now, err);
-	if (ret < 0)
-		return ret;
-	write_once(&store->info.size, now);
-	return 0;
-}
-
 static int file_sync(struct store *store)
 {
 	struct uring_store *u = container_of(store, struct uring_store, store);
@@ -409,6 +461,7 @@ const struct store_ops store_uring = {
 	.submit = uring_io_submit,
 	.sync = file_sync,
 	.resize = file_resize,
+	.overshot = file_overshot,
 	.mem_added = file_mem_added,
 	.mem_removed = file_mem_removed,
 	.activate = file_activate,

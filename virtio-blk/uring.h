@@ -87,6 +87,9 @@ struct uring_store {
 	bool fixed;
 	unsigned int kind; /* of engine for reads and writes */
 	uint32_t mem_mask, len_mask; /* O_DIRECT: alignment - 1 of addresses and lengths */
+	/* Posted by any loop: see file_overshot(). */
+	struct ev_work cut;
+	bool cut_posted;
 	/* What has been found not to work; any loop sets and reads them. */
 	bool no_punch, no_zero_range, no_alloc, no_iopoll;
 	char *path;

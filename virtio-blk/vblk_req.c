@@ -74,11 +74,24 @@ static void vblk_complete(struct vblk_req *req, int res)
 	virtq_push(vq, req->id, written);
 }
 
+/* Its range was checked when it began, and the disk may have shrunk since. */
+static void check_overshoot(const struct vblk_req *req)
+{
+	struct store *store = req->ring->store;
+
+	if (req->io.op == STORE_READ)
+		return;
+	if (unlikely(req->io.offset + req->io.len > read_once(&store->info.size)) &&
+	    store->ops->overshot)
+		store->ops->overshot(store);
+}
+
 /* struct store_req.done of requests that are one operation of the store. */
 static void io_done(struct store_req *io, int res)
 {
 	struct vblk_req *req = container_of(io, struct vblk_req, io);
 
+	check_overshoot(req);
 	vblk_complete(req, res);
 	loop_flush_later(req->ring->vq);
 }
@@ -283,6 +296,7 @@ static void range_done(struct store_req *io, int res)
 {
 	struct vblk_req *req = container_of(io, struct vblk_req, io);
 
+	check_overshoot(req);
 	if (!res)
 		res = next_range(req);
 	if (res == STORE_QUEUED)

@@ -163,6 +163,7 @@ static void open_device(struct world *w, struct fuzz_input *in)
 		.submit = w->store.store.ops->submit,
 		.immediate = w->store.store.ops->immediate,
 		.block_mask = w->store.store.info.block_size - 1,
+		.len_max = UINT64_MAX,
 		.nr_req = w->store.store.ops->immediate ? 1 : w->r.size,
 	};
 	w->ring.req = aligned_alloc(CACHE_LINE, w->ring.nr_req * sizeof(*w->ring.req));

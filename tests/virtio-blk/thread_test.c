@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/evloop.h"
@@ -24,7 +25,7 @@
 struct device {
 	struct vblk *blk;
 	struct blk drv;
-	char image[96], store[112], socket[96];
+	char image[96], store[112], socket[112];
 };
 
 struct house {
@@ -194,6 +195,59 @@ static void a_kernel_thread_that_submits_is_woken_and_wakes(void **state)
 	run(LOOP_ADAPTIVE, (struct kind){ "/dev/shm", .sqpoll = true });
 }
 
+/* Writes to all of the disk, of which most are in flight at any time. */
+static void write_anywhere(struct device *d, struct blk_req *reqs, unsigned int nr, uint32_t *seed)
+{
+	static uint8_t out[4096];
+	struct blk_req *r;
+	int err;
+
+	while ((r = blk_reap(&d->drv, 0, false, &err)))
+		r->done = true;
+	for (unsigned int i = 0; i < nr; i++) {
+		r = &reqs[i];
+		if (!r->done)
+			continue;
+		r->type = VIRTIO_BLK_T_OUT;
+		r->sector = fe_random(seed) % (SIZE / 4096) * 8;
+		r->out = out;
+		r->out_len = sizeof(out);
+		assert_int_equal(blk_submit(r), 0);
+	}
+}
+
+static void shrinking_under_load_ends_at_the_size_that_was_asked_for(void **state)
+{
+	struct house h;
+	struct device *d = &h.dev[0];
+	struct blk_req req[16];
+	char err[VBLK_ERR_LEN];
+	uint32_t seed = 3;
+	struct stat st;
+
+	house_open(&h, LOOP_ADAPTIVE, &(struct kind){ "/var/tmp" });
+	for (size_t i = 0; i < ARRAY_SIZE(req); i++) {
+		assert_int_equal(blk_req_init(&req[i], &d->drv, d->drv.region, 4096), 0);
+		req[i].done = true;
+	}
+	for (int round = 0; round < 60; round++) {
+		uint64_t size = SIZE / 2 + round * 4096;
+
+		assert_int_equal(vblk_resize(d->blk, SIZE, err), 0);
+		for (int i = 0; i < 20; i++)
+			write_anywhere(d, req, ARRAY_SIZE(req), &seed);
+		assert_int_equal(vblk_resize(d->blk, size, err), 0);
+		while (d->drv.ring[0].inflight)
+			assert_non_null(blk_reap(&d->drv, 0, true, &(int){ 0 }));
+		/* What the last one that ended had to be told. */
+		for (int i = 0; i < 10; i++)
+			pump(&h);
+		assert_int_equal(stat(d->image, &st), 0);
+		assert_int_equal(st.st_size, size);
+	}
+	house_close(&h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +256,7 @@ int main(void)
 		cmocka_unit_test(a_busy_loop_misses_nothing),
 		cmocka_unit_test(memory_is_registered_beside_running_requests),
 		cmocka_unit_test(a_kernel_thread_that_submits_is_woken_and_wakes),
+		cmocka_unit_test(shrinking_under_load_ends_at_the_size_that_was_asked_for),
 	};
 
 	return cmocka_run_group_tests_name("thread", tests, NULL, NULL);
