@@ -88,8 +88,8 @@ static bool arm_and_look(struct loop *loop)
 		if (!vq->notify_armed)
 			virtq_notify_enable(vq);
 		/* vhost-user, SET_VRING_KICK: a ring without a descriptor is to be
-		 * polled. */
-		work |= vq->conf.kick_fd < 0 || virtq_has_work(vq);
+		 * polled, if anything can come of that. */
+		work |= (vq->conf.kick_fd < 0 && virtq_may_pop(vq)) || virtq_has_work(vq);
 	}
 	return work;
 }

@@ -245,6 +245,9 @@ static inline uint32_t virtq_inflight(const struct virtq *vq)
 	return vq->inflight[0] + vq->inflight[1];
 }
 
+/* False of a ring that pops nothing whatever its driver does: not started, not
+ * enabled, broken, memory lost, waiting for a translation. */
+bool virtq_may_pop(struct virtq *vq);
 /* Something can be popped. Reads shared memory once, changes nothing. */
 bool virtq_has_work(struct virtq *vq);
 

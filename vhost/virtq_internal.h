@@ -92,9 +92,6 @@ const void *virtq_chain_table(struct virtq *vq, struct virtq_chain *c, uint64_t 
 /* The chain's id is known: make it the device's. False: the ring broke. */
 bool virtq_chain_take(struct virtq *vq, struct virtq_chain *c, uint16_t id, uint16_t nr_desc);
 
-/* A ring that pops nothing: not started, not enabled, broken, memory lost. */
-bool virtq_may_pop(struct virtq *vq);
-
 /* The driver's (or device's) event threshold was passed by the step from old to
  * now. VIRTIO 1.3, "Used Buffer Notification Suppression". */
 static inline bool virtq_need_event(uint16_t event, uint16_t now, uint16_t old)

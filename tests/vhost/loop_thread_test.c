@@ -379,6 +379,31 @@ static void a_ring_without_a_kick_descriptor_keeps_its_loop_awake(void **state)
 	rig_close(&r);
 }
 
+/* But not if nothing can come of it. */
+static void a_ring_that_is_not_enabled_lets_its_loop_sleep(void **state)
+{
+	const struct kind *kind = *state;
+	struct rig r = rig_open(kind->mode, kind->features);
+	uint64_t before;
+
+	r.k->vq.conf.kick_fd = -1;
+	post_and_wait(&r, LOOP_RING_START);
+	r.op.conf = r.k->vq.conf;
+	r.op.conf.enabled = false;
+	post_and_wait(&r, LOOP_RING_SYNC);
+	before = nr_sleeps(&r);
+	rk_put_good(r.k, 0);
+	while (nr_sleeps(&r) == before) {
+		post_and_wait(&r, LOOP_RING_SYNC);
+		usleep(1000);
+	}
+	r.op.conf.enabled = true;
+	post_and_wait(&r, LOOP_RING_SYNC);
+	wait_for_used(r.k, 0);
+	post_and_wait(&r, LOOP_RING_STOP);
+	rig_close(&r);
+}
+
 /* --- several ------------------------------------------------------------------------------------- */
 
 static void rings_of_two_loops_do_not_wait_for_each_other(void **state)
@@ -446,6 +471,8 @@ static const struct CMUnitTest tests[] = {
 	AS(a_bounded_sleep_ends_by_itself, intr_split),
 	AS(a_ring_without_a_kick_descriptor_keeps_its_loop_awake, split),
 	AS(a_ring_without_a_kick_descriptor_keeps_its_loop_awake, intr_packed),
+	AS(a_ring_that_is_not_enabled_lets_its_loop_sleep, split),
+	AS(a_ring_that_is_not_enabled_lets_its_loop_sleep, intr_packed),
 	SLEEPY(rings_of_two_loops_do_not_wait_for_each_other),
 };
 
