@@ -228,11 +228,6 @@ int vu_add_mem_reg(struct vu_dev *dev, struct vu_msg *msg)
 	struct vu_region *list, *same;
 	int err;
 
-	if (dev->nr_regions == GMEM_REGIONS_MAX) {
-		log_limited(LOG_LEVEL_WARNING, "%s: more than %u memory regions", dev->name,
-			    GMEM_REGIONS_MAX);
-		return -ENOSPC;
-	}
 	list = calloc(dev->nr_regions + 1, sizeof(*list));
 	if (!list)
 		return -ENOMEM;
@@ -248,6 +243,13 @@ int vu_add_mem_reg(struct vu_dev *dev, struct vu_msg *msg)
 		gmem_region_put(same->r);
 		free(list);
 		return VU_DONE;
+	}
+	if (dev->nr_regions == GMEM_REGIONS_MAX) {
+		log_limited(LOG_LEVEL_WARNING, "%s: more than %u memory regions", dev->name,
+			    GMEM_REGIONS_MAX);
+		gmem_region_put(list[dev->nr_regions].r);
+		free(list);
+		return -ENOSPC;
 	}
 	for (unsigned int i = 0; i < dev->nr_regions; i++) {
 		list[i] = dev->regions[i];

@@ -336,6 +336,7 @@ static void there_are_509_slots(void **state)
 {
 	struct kit *kit = *state;
 	struct kit_dev *kd = &kit->victim;
+	struct kit_census before;
 
 	kit_bring_up(kit, kd, KIT_RUNNING, 0);
 	while (kd->hooks.mem_added < 509) {
@@ -344,8 +345,17 @@ static void there_are_509_slots(void **state)
 	}
 	for (int i = 1; i < 509; i += 7)
 		assert_int_equal(serve_at(kd, kd->fe.region[i].gpa), 0);
+	/* One that is there already takes none. */
+	kd->fe.region[77].shared = false;
+	assert_int_equal(fe_mem_share(&kd->fe), 0);
+	assert_int_equal(fe_mem_unshare(&kd->fe, 77), 0);
+	kd->fe.region[77].shared = true;
+	assert_int_equal(serve_at(kd, kd->fe.region[77].gpa), 0);
+	before = kit_census();
 	add_region(kd);
 	assert_int_equal(fe_mem_share(&kd->fe), -EREMOTEIO);
+	fe_mem_free(&kd->fe, 509);
+	kit_assert_census(before);
 	assert_int_equal(fe_mem_unshare(&kd->fe, 100), 0);
 	assert_int_equal(serve_at(kd, kd->fe.region[100].gpa), -EIO);
 	assert_int_equal(serve_at(kd, kd->fe.region[101].gpa), 0);
