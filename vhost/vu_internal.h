@@ -228,6 +228,7 @@ struct vu_dev {
 	bool faulted; /* the front-end truncated its memory; SIGBUS handler */
 	bool blocked; /* see struct virtq_conf; any thread */
 	unsigned int nr_running;
+	bool activated; /* ops->activate() was called, ops->deactivate() was not */
 	struct vu_backend backend;
 	struct iotlb *iotlb; /* NULL: addresses are guest-physical */
 	bool config_pending; /* a config change the front-end was not told yet */

@@ -36,6 +36,23 @@ const char *vu_ring_state_name(const struct vu_ring *vr)
 	return state_names[vr->state];
 }
 
+/*
+ * The last ring that is set up ends the activity of the device. Not one that is
+ * suspended: it goes on when its memory is back, and what the device has of the
+ * world until then, such as the lock of an image, is nobody else's to take.
+ */
+static void rest_if_idle(struct vu_dev *dev)
+{
+	if (!dev->activated || dev->nr_running)
+		return;
+	for (unsigned int i = 0; i < dev->queues; i++)
+		if (dev->rings[i].state == VU_RING_SUSPENDED)
+			return;
+	dev->activated = false;
+	if (dev->ops->deactivate)
+		dev->ops->deactivate(dev);
+}
+
 void vu_ring_set_state(struct vu_ring *vr, enum vu_ring_state state)
 {
 	switch (state) {
@@ -58,6 +75,7 @@ void vu_ring_set_state(struct vu_ring *vr, enum vu_ring_state state)
 	if (vr->state != state)
 		log_debug("%s: %s -> %s", vr->name, state_names[vr->state], state_names[state]);
 	vr->state = state;
+	rest_if_idle(vr->dev);
 }
 
 /* --- addresses -------------------------------------------------------------- */
@@ -228,14 +246,11 @@ void vu_ring_post_stop(struct vu_ring *vr)
 	vu_op_post(vr, LOOP_RING_STOP);
 }
 
-/* One ring less is set up; the last one ends the activity of the device. */
+/* One ring less is set up. Its state is set next. */
 static void ring_forget(struct vu_ring *vr)
 {
-	struct vu_dev *dev = vr->dev;
-
 	virtq_fini(&vr->vq);
-	if (!--dev->nr_running && dev->ops->deactivate)
-		dev->ops->deactivate(dev);
+	vr->dev->nr_running--;
 }
 
 static void ring_release(struct vu_ring *vr)
@@ -348,21 +363,21 @@ static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
 	struct vu_dev *dev = vr->dev;
 	int ret;
 
-	if (!dev->nr_running && dev->ops->activate) {
-		ret = dev->ops->activate(dev);
+	if (!dev->activated) {
+		ret = dev->ops->activate ? dev->ops->activate(dev) : 0;
 		if (ret < 0)
 			return ring_fail(vr, "the device cannot start", ret);
+		dev->activated = true;
 	}
 	ret = ring_setup(vr, conf);
 	if (ret != VU_DONE) {
-		if (!dev->nr_running && dev->ops->deactivate)
-			dev->ops->deactivate(dev);
+		rest_if_idle(dev);
 		return ret;
 	}
 	vr->areas = (struct vu_areas){ conf->desc, conf->driver, conf->device };
 	vu_iotlb_forget_miss(vr);
-	vu_ring_set_state(vr, VU_RING_RUNNING);
 	dev->nr_running++;
+	vu_ring_set_state(vr, VU_RING_RUNNING);
 	vu_op_post(vr, LOOP_RING_START);
 	return VU_DONE;
 }

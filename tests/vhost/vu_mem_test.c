@@ -253,6 +253,8 @@ static void a_ring_without_its_memory_waits_for_it(void **state)
 				continue;
 			assert_int_equal(fe_mem_unshare(&kd->fe, kd->region), 0);
 			assert_true(kit_ring_is(kd, "suspended"));
+			assert_int_equal(kd->hooks.activate, 1);
+			assert_int_equal(kd->hooks.deactivate, 0);
 			/* Not lost, and neither is what is said meanwhile. */
 			kit_submit(kd);
 			for (int j = 0; j < 10; j++)
@@ -265,8 +267,14 @@ static void a_ring_without_its_memory_waits_for_it(void **state)
 			assert_true(kit_ring_is(kd, "started"));
 			assert_int_equal(drv_wait(&kd->ring, &cookie, &len), 1);
 		}
+		/* Stopped without its memory, and all the same at rest. */
+		if (packed)
+			assert_int_equal(fe_mem_unshare(&kd->fe, kd->region), 0);
+		assert_int_equal(kd->hooks.deactivate, 0);
 		assert_int_equal(drv_stop(&kd->ring), 0);
+		assert_int_equal(kd->hooks.deactivate, 1);
 		kit_bring_down(kit, kd);
+		kd->hooks.activate = kd->hooks.deactivate = 0;
 	}
 }
 
