@@ -178,8 +178,10 @@ static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uin
 {
 	const uint32_t at = offsetof(struct virtio_blk_config, writeback);
 	struct vblk *blk = vu_dev_priv(dev);
-	bool was_write_back;
+	bool was_write_back = !blk->write_through;
+	enum vblk_wce before = blk->wce;
 	uint8_t value;
+	int ret = 0;
 
 	if (off > at || len <= at - off)
 		return migration ? 0 : -EINVAL;
@@ -190,12 +192,16 @@ static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uin
 	if (value > 1)
 		return -EINVAL;
 	blk->wce = value ? VBLK_WCE_ON : VBLK_WCE_OFF;
-	was_write_back = !blk->write_through;
 	update_cache_mode(blk, vu_dev_features(dev));
 	/* The driver will not flush any more, and counts on what ended before. */
 	if (was_write_back && blk->write_through && blk->store->ops->sync)
-		return blk->store->ops->sync(blk->store);
-	return 0;
+		ret = blk->store->ops->sync(blk->store);
+	/* It is told that nothing has changed. */
+	if (ret < 0) {
+		blk->wce = before;
+		update_cache_mode(blk, vu_dev_features(dev));
+	}
+	return ret;
 }
 
 static void blk_reset(struct vu_dev *dev)
@@ -337,9 +343,9 @@ static int check_conf(const struct vblk_conf *conf, const char *name, char *err)
 	if (!conf->socket && conf->fd < 0)
 		return store_fail(err, -EINVAL,
 				  "device '%s': neither a socket path nor a descriptor", name);
-	if (strlen(name) > VU_NAME_MAX || !*name)
+	if (strlen(name) >= VU_NAME_MAX || !*name)
 		return store_fail(err, -EINVAL, "device name '%s': expected 1 to %d bytes", name,
-				  VU_NAME_MAX);
+				  VU_NAME_MAX - 1);
 	if (conf->queues < 1 || conf->queues > VBLK_QUEUES_MAX)
 		return store_fail(err, -EINVAL, "device '%s': %u queues, expected 1 to %d", name,
 				  conf->queues, VBLK_QUEUES_MAX);

@@ -352,6 +352,38 @@ static void the_driver_chooses_the_cache_mode(void **state)
 	house_close(&h);
 }
 
+static bool sync_fails;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+	if (!sync_fails)
+		return __real_fdatasync(fd);
+	errno = EIO;
+	return -1;
+}
+
+/* What it is told that it was refused has not happened. */
+static void a_cache_mode_that_cannot_be_had_is_not_chosen(void **state)
+{
+	struct house h;
+	uint8_t off = 0;
+
+	house_open(&h);
+	house_serve(&h);
+	house_connect(&h);
+	sync_fails = true;
+	assert_int_equal(fe_set_config(&h.drv.fe, 32, &off, 1, 0), -EREMOTEIO);
+	assert_status(&h, "write-cache", "\"writeback\"");
+	sync_fails = false;
+	assert_int_equal(fe_set_config(&h.drv.fe, 32, &off, 1, 0), 0);
+	assert_status(&h, "write-cache", "\"writethrough\"");
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_close(&h);
+}
+
 static void a_driver_that_cannot_flush_gets_write_through(void **state)
 {
 	struct blk_req req;
@@ -499,6 +531,13 @@ static void wrong_configurations_are_refused_with_the_cause(void **state)
 	h.conf.serial = "123456789012345678901";
 	refused(&h, -EINVAL, "too long");
 	h.conf.serial = NULL;
+	h.conf.name = "0123456789012345678901234567890123456789012345678901234567890123";
+	refused(&h, -EINVAL, "expected 1 to 63 bytes");
+	h.conf.name++;
+	h.conf.store = "null:1";
+	refused(&h, -EINVAL, "null:1");
+	h.conf.store = h.store;
+	h.conf.name = "vda";
 	h.conf.socket = NULL;
 	refused(&h, -EINVAL, "neither a socket path nor a descriptor");
 	h.conf.socket = h.socket;
@@ -548,6 +587,7 @@ int main(void)
 		cmocka_unit_test(a_disk_in_memory_takes_what_it_says),
 		cmocka_unit_test(a_read_only_disk_says_so),
 		cmocka_unit_test(the_driver_chooses_the_cache_mode),
+		cmocka_unit_test(a_cache_mode_that_cannot_be_had_is_not_chosen),
 		cmocka_unit_test(a_driver_that_cannot_flush_gets_write_through),
 		cmocka_unit_test(a_driver_that_can_flush_is_not_kept_slow_by_one_that_cannot),
 		cmocka_unit_test(a_resize_is_announced),
