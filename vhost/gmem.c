@@ -18,6 +18,25 @@
 #include "core/log.h"
 #include "core/sigbus.h"
 
+/* Pages of files there come from a program or another machine, which could let a
+ * loop that touches one wait for ever. */
+static bool may_wait(long fs_type)
+{
+	switch ((unsigned long)fs_type & UINT32_MAX) {
+	case FUSE_SUPER_MAGIC:
+	case NFS_SUPER_MAGIC:
+	case SMB_SUPER_MAGIC:
+	case CIFS_SUPER_MAGIC:
+	case SMB2_SUPER_MAGIC:
+	case V9FS_MAGIC:
+	case AFS_FS_MAGIC:
+	case CEPH_SUPER_MAGIC:
+	case CODA_SUPER_MAGIC:
+		return true;
+	}
+	return false;
+}
+
 /* The granularity at which fd can be mapped. 0 if it can not be told. */
 static size_t mapping_page_size(int fd)
 {
@@ -25,8 +44,7 @@ static size_t mapping_page_size(int fd)
 
 	if (fstatfs(fd, &fs) < 0)
 		return 0;
-	/* Its pages come from a program, which could let a loop wait for ever. */
-	if (fs.f_type == FUSE_SUPER_MAGIC)
+	if (may_wait(fs.f_type))
 		return 0;
 	if (fs.f_type == HUGETLBFS_MAGIC)
 		return fs.f_bsize;

@@ -54,7 +54,9 @@ struct gmem_region {
 	uint64_t id; /* never used twice in this process */
 	void *map; /* page-aligned; map_len bytes */
 	size_t map_len;
-	size_t page_size; /* of the file: 4 KiB or a huge page's */
+	/* The granularity of the mapping: a huge page's for files on hugetlbfs, whose
+	 * pages the kernel maps whole or not at all. */
+	size_t page_size;
 	struct sigbus_range *guard;
 	unsigned int refs; /* control thread */
 };

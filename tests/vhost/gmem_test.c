@@ -9,9 +9,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "core/sigbus.h"
@@ -135,6 +137,94 @@ static void a_file_that_cannot_be_written_is_refused_and_closed(void **state)
 	assert_int_equal(try_map(open(path, O_RDONLY | O_CLOEXEC), 0, 0, PAGE, 0, &r), -EACCES);
 	close(fd);
 	assert_int_equal(nr_fds(), before);
+}
+
+/* Set: what fstatfs() says that a file is on. */
+static long fs_type;
+
+int __real_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs);
+
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+	int ret = __real_fstatfs64(fd, fs);
+
+	if (fs_type)
+		fs->f_type = fs_type;
+	return ret;
+}
+
+static void a_file_whose_pages_may_never_come_is_refused_and_closed(void **state)
+{
+	static const long types[] = {
+		FUSE_SUPER_MAGIC,	NFS_SUPER_MAGIC,       V9FS_MAGIC,
+		(long)CIFS_SUPER_MAGIC, (int)CIFS_SUPER_MAGIC, (long)SMB2_SUPER_MAGIC
+	};
+	unsigned int before = nr_fds();
+	struct gmem_region *r = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		fs_type = types[i];
+		assert_int_equal(try_map(rk_memfd(PAGE), 0, 0, PAGE, 0, &r), -EINVAL);
+	}
+	fs_type = 0;
+	assert_null(r);
+	assert_int_equal(nr_fds(), before);
+}
+
+/* Mapped whole huge pages at a time; none need be there for that. */
+static void a_file_of_huge_pages_is_mapped_at_any_offset(void **state)
+{
+	struct gmem_region *r = NULL;
+	struct statfs fs;
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || ftruncate(fd, (off_t)(4 * fs.f_bsize)) < 0) {
+		print_message("skipped: no memory files of huge pages: %s\n", strerror(errno));
+		skip();
+	}
+	assert_int_equal(try_map(dup(fd), 0, 0, 2 * (uint64_t)fs.f_bsize,
+				 (uint64_t)fs.f_bsize + PAGE, &r),
+			 0);
+	assert_int_equal(r->page_size, fs.f_bsize);
+	assert_int_equal((uintptr_t)r->map % r->page_size, 0);
+	assert_ptr_equal(r->host, (uint8_t *)r->map + PAGE);
+	assert_int_equal(r->map_len, 3 * r->page_size);
+	gmem_region_put(r);
+	/* The last page would lie behind the end. */
+	assert_int_equal(try_map(fd, 0, 0, 4 * (uint64_t)fs.f_bsize, PAGE, &r), -EINVAL);
+}
+
+/* The flags of the mapping that begins at p, as the kernel tells them. */
+static void read_vm_flags(const void *p, char *flags, size_t len)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512], start[32];
+	bool here = false;
+
+	assert_non_null(f);
+	snprintf(start, sizeof(start), "%lx-", (unsigned long)(uintptr_t)p);
+	*flags = 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, start, strlen(start)))
+			here = true;
+		if (here && !strncmp(line, "VmFlags:", 8)) {
+			snprintf(flags, len, "%s", line + 8);
+			break;
+		}
+	}
+	fclose(f);
+	assert_true(*flags);
+}
+
+static void guest_memory_is_not_in_a_core_dump(void **state)
+{
+	struct gmem_region *r = map_at(0, 0, 4 * PAGE);
+	char flags[512];
+
+	read_vm_flags(r->map, flags, sizeof(flags));
+	assert_non_null(strstr(flags, " dd"));
+	gmem_region_put(r);
 }
 
 static void the_mapping_lives_until_the_last_reference(void **state)
@@ -323,6 +413,9 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(what_cannot_be_a_region_is_refused_and_its_descriptor_closed),
 	cmocka_unit_test(a_descriptor_that_is_no_memory_is_refused_and_closed),
 	cmocka_unit_test(a_file_that_cannot_be_written_is_refused_and_closed),
+	cmocka_unit_test(a_file_whose_pages_may_never_come_is_refused_and_closed),
+	cmocka_unit_test(a_file_of_huge_pages_is_mapped_at_any_offset),
+	cmocka_unit_test(guest_memory_is_not_in_a_core_dump),
 	cmocka_unit_test(the_mapping_lives_until_the_last_reference),
 	cmocka_unit_test(a_truncated_region_reads_as_zero_and_says_so),
 	cmocka_unit_test(regions_that_overlap_are_refused),
