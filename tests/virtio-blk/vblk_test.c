@@ -466,25 +466,48 @@ static void a_resize_is_announced(void **state)
 
 /* --- life ------------------------------------------------------------------------------- */
 
+static void submit_writes(struct house *h, struct blk_req *req, unsigned int nr)
+{
+	static uint8_t out[4096];
+
+	for (unsigned int i = 0; i < nr; i++) {
+		assert_int_equal(blk_req_init(&req[i], &h->drv, h->drv.region, sizeof(out)), 0);
+		memset(out, (int)i + 1, sizeof(out));
+		req[i].type = VIRTIO_BLK_T_OUT;
+		req[i].out = out;
+		req[i].out_len = sizeof(out);
+		req[i].sector = i * (sizeof(out) / 512);
+		assert_int_equal(blk_submit(&req[i]), 0);
+	}
+}
+
+/* What the device has taken and not given back, which the image shows when it has
+ * gone: the end waited for them. */
 static void a_device_goes_with_requests_in_flight(void **state)
 {
+	unsigned int ended = 0;
 	struct blk_req req[16];
+	uint8_t in[4096];
 	struct house h;
+	int fd, err;
 
 	house_open(&h);
 	house_serve(&h);
 	house_connect(&h);
-	for (unsigned int i = 0; i < ARRAY_SIZE(req); i++) {
-		assert_int_equal(blk_req_init(&req[i], &h.drv, h.drv.region, 4096), 0);
-		req[i].type = VIRTIO_BLK_T_OUT;
-		req[i].out = "x";
-		req[i].out_len = 0;
-		req[i].sector = i;
-		assert_int_equal(blk_submit(&req[i]), 0);
-	}
+	submit_writes(&h, req, ARRAY_SIZE(req));
 	loop_turn(h.loop);
+	while (blk_reap(&h.drv, 0, false, &err))
+		ended++;
+	assert_true(ended < ARRAY_SIZE(req));
 	house_remove_device(&h);
 	blk_abandon(&h.drv);
+	fd = open(h.image, O_RDONLY);
+	for (unsigned int i = 0; i < ARRAY_SIZE(req); i++) {
+		assert_int_equal(pread(fd, in, sizeof(in), (off_t)(i * sizeof(in))), sizeof(in));
+		for (size_t j = 0; j < sizeof(in); j++)
+			assert_int_equal(in[j], i + 1);
+	}
+	close(fd);
 	house_close(&h);
 }
 
@@ -557,21 +580,34 @@ static void wrong_configurations_are_refused_with_the_cause(void **state)
 	house_close(&h);
 }
 
+/* As QEMU's programs would find it. */
+static bool image_is_locked(const struct house *h)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 100, .l_len = 200 };
+	int fd = open(h->image, O_RDWR);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_OFD_GETLK, &fl), 0);
+	close(fd);
+	return fl.l_type != F_UNLCK;
+}
+
 static void the_image_is_free_when_the_device_has_gone(void **state)
 {
 	struct house h;
 
 	house_open(&h);
 	for (int i = 0; i < 3; i++) {
+		assert_false(image_is_locked(&h));
 		house_serve(&h);
 		house_connect(&h);
 		check_random(&h, 10);
-		unlink(h.image);
+		assert_true(image_is_locked(&h));
 		assert_int_equal(blk_close(&h.drv), 0);
+		assert_true(image_is_locked(&h));
 		house_remove_device(&h);
-		close(open(h.image, O_RDWR | O_CREAT, 0600));
-		assert_int_equal(truncate(h.image, SIZE), 0);
 	}
+	assert_false(image_is_locked(&h));
 	house_close(&h);
 }
 
