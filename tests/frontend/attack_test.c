@@ -2,8 +2,9 @@
  * Hostile front-ends and drivers against the real program: each malformed
  * message and chain is a named case. After each, another device of the same
  * process still serves, the attacked one serves a new front-end, and the process
- * holds no descriptor more than before. Run by meson with the path of
- * ringbolt-blk or ringbolt-net; skips without it. What is not about messages and
+ * holds no descriptor and no mapping of guest memory more than before. Run by meson
+ * with the path of ringbolt-blk or ringbolt-net; skips without it. "files" behind
+ * that: the disks are files, whose requests are in flight for a while. What is not about messages and
  * set-up, which all devices have in common, is in attacks_blk*.c and attacks_net.c.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -35,7 +36,8 @@ static const char *server_path;
 static char dir[] = "/tmp/ringbolt-attack-XXXXXX";
 static char victim_sock[64], witness_sock[64];
 static pid_t server;
-static unsigned int fds_before;
+static char files[2][64]; /* empty: not asked for */
+static unsigned int fds_before, maps_before;
 static struct victim victim;
 
 static unsigned int nr_fds(void)
@@ -50,6 +52,22 @@ static unsigned int nr_fds(void)
 	while (readdir(d))
 		n++;
 	closedir(d);
+	return n;
+}
+
+/* Of the memory files that front-ends share: nothing else is mapped from one. */
+static unsigned int nr_maps(void)
+{
+	char path[64], line[512];
+	unsigned int n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", server);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, "/memfd:") != NULL;
+	fclose(f);
 	return n;
 }
 
@@ -95,10 +113,26 @@ static void run_attack(void **state)
 	for (unsigned int i = 0; nr_fds() > fds_before && i < 5000; i++)
 		usleep(1000);
 	assert_int_equal(nr_fds(), fds_before);
+	assert_int_equal(nr_maps(), maps_before);
+}
+
+static int make_file(char *path, size_t len, const char *name)
+{
+	int fd, ret;
+
+	snprintf(path, len, "%s/%s", dir, name);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	ret = ftruncate(fd, 1 << 20);
+	close(fd);
+	return ret;
 }
 
 static int start(void **state)
 {
+	const char *const paths[2] = { files[0], files[1] };
+
 	server = fork();
 	if (server < 0)
 		return -1;
@@ -108,7 +142,7 @@ static int start(void **state)
 
 		if (!getenv("ATTACK_LOG"))
 			dup2(null, STDERR_FILENO);
-		attack_exec(server_path, victim_sock, witness_sock);
+		attack_exec(server_path, victim_sock, witness_sock, *files[0] ? paths : NULL);
 		_exit(127);
 	}
 	if (attack_open_witness(witness_sock))
@@ -116,7 +150,9 @@ static int start(void **state)
 	attack_victim_serves(victim_sock);
 	usleep(50000);
 	fds_before = nr_fds();
-	return 0;
+	maps_before = nr_maps();
+	/* The witness's. */
+	return maps_before ? 0 : -1;
 }
 
 static int stop(void **state)
@@ -158,6 +194,9 @@ int main(int argc, char **argv)
 		return 1;
 	snprintf(victim_sock, sizeof(victim_sock), "%s/victim", dir);
 	snprintf(witness_sock, sizeof(witness_sock), "%s/witness", dir);
+	if (argc > 2 && (make_file(files[0], sizeof(files[0]), "victim.img") ||
+			 make_file(files[1], sizeof(files[1]), "witness.img")))
+		return 1;
 	n = add_tests(tests, n, attacks_msg);
 	n = add_tests(tests, n, attacks_setup);
 	n = add_tests(tests, n, attacks_ring);
@@ -165,6 +204,8 @@ int main(int argc, char **argv)
 	failed = _cmocka_run_group_tests("attacks", tests, n, start, stop);
 	unlink(victim_sock);
 	unlink(witness_sock);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		unlink(files[i]);
 	rmdir(dir);
 	return failed ? 1 : 0;
 }

@@ -55,8 +55,10 @@ extern const struct attack attacks_msg[], attacks_setup[], attacks_ring[];
 /* Chains and headers of its own. */
 extern const struct attack attacks_device[];
 
-/* Become the program, at these sockets. Does not return unless it fails. */
-void attack_exec(const char *program, const char *victim, const char *witness);
+/* Become the program, at these sockets. files: NULL, or two files to serve, for
+ * requests that do not end as they begin. Does not return unless it fails. */
+void attack_exec(const char *program, const char *victim, const char *witness,
+		 const char *const files[2]);
 /* The device that is not attacked: connected all the time. 0 or -errno. */
 int attack_open_witness(const char *path);
 void attack_witness_serves(void);

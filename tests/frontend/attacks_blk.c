@@ -21,14 +21,16 @@
 static struct blk witness, blk;
 static struct blk_req witness_req;
 
-void attack_exec(const char *program, const char *victim, const char *witness_path)
+void attack_exec(const char *program, const char *victim, const char *witness_path,
+		 const char *const files[2])
 {
-	char args[2][160];
+	const char *scheme = files ? "uring:" : "mem:1M";
+	char args[2][256];
 
-	snprintf(args[0], sizeof(args[0]), "--device=name=victim,socket=%s,store=mem:1M,queues=%d",
-		 victim, ATTACK_QUEUES);
-	snprintf(args[1], sizeof(args[1]), "--device=name=witness,socket=%s,store=mem:1M",
-		 witness_path);
+	snprintf(args[0], sizeof(args[0]), "--device=name=victim,socket=%s,store=%s%s,queues=%d",
+		 victim, scheme, files ? files[0] : "", ATTACK_QUEUES);
+	snprintf(args[1], sizeof(args[1]), "--device=name=witness,socket=%s,store=%s%s",
+		 witness_path, scheme, files ? files[1] : "");
 	execl(program, "ringbolt-blk", args[0], args[1], NULL);
 }
 
@@ -123,11 +125,23 @@ void attack_use(struct victim *v)
 	assert_int_equal(blk_read(&req, 0, 0, buf, sizeof(buf)), VIRTIO_BLK_S_OK);
 }
 
+/* Some of each kind: of a file they take their time. */
 void attack_begin(struct victim *v)
 {
-	static struct blk_req req;
+	static const uint32_t types[] = { VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_FLUSH };
+	static struct blk_req reqs[24];
+	static uint8_t data[4096];
 
-	assert_int_equal(blk_req_init(&req, &blk, blk.region, 4096), 0);
-	req.type = VIRTIO_BLK_T_FLUSH;
-	assert_int_equal(blk_submit(&req), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(reqs); i++) {
+		struct blk_req *req = &reqs[i];
+
+		assert_int_equal(blk_req_init(req, &blk, blk.region, sizeof(data)), 0);
+		req->type = types[i % ARRAY_SIZE(types)];
+		req->sector = i * (sizeof(data) / BLK_SECTOR);
+		req->out = req->in = data;
+		req->out_len = req->type == VIRTIO_BLK_T_OUT ? sizeof(data) : 0;
+		req->in_len = req->type == VIRTIO_BLK_T_IN ? sizeof(data) : 0;
+		assert_int_equal(blk_add(req), 0);
+	}
+	assert_int_equal(drv_submit(&blk.ring[0]), 0);
 }

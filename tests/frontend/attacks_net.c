@@ -36,7 +36,8 @@ static char second_path[80];
 
 /* --- devices -------------------------------------------------------------------- */
 
-void attack_exec(const char *program, const char *victim, const char *witness_path)
+void attack_exec(const char *program, const char *victim, const char *witness_path,
+		 const char *const files[2])
 {
 	const char *path[] = { victim, witness_path, second_path };
 	char arg[3][160];
