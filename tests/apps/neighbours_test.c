@@ -3,7 +3,8 @@
  * driver of one does, and whatever the operator does to it, the other serves
  * every request, and nothing of the first is left behind.
  *
- * Arguments: the program.
+ * Arguments: the program; and "files" for disks that are files, whose requests do not
+ * end as they begin.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -11,6 +12,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,8 @@
 static const char *server_path;
 static char dir[] = "/tmp/ringbolt-apps-XXXXXX";
 static char victim_sock[64], other_sock[64], control[64];
+static char files[2][64]; /* empty: not asked for */
+static char victim_store[80] = "mem:1M", other_store[80] = "mem:1M";
 static pid_t server = -1;
 static struct blk victim, other;
 static struct blk_req reqs[IN_FLIGHT], other_req;
@@ -110,10 +114,11 @@ static void connect_victim(bool packed)
 
 static int start(void **state)
 {
-	char a[128], b[128], c[96];
+	char a[256], b[256], c[96];
 
-	snprintf(a, sizeof(a), "--device=name=victim,socket=%s,store=mem:1M", victim_sock);
-	snprintf(b, sizeof(b), "--device=name=other,socket=%s,store=mem:1M", other_sock);
+	snprintf(a, sizeof(a), "--device=name=victim,socket=%s,store=%s", victim_sock,
+		 victim_store);
+	snprintf(b, sizeof(b), "--device=name=other,socket=%s,store=%s", other_sock, other_store);
 	snprintf(c, sizeof(c), "--control=%s", control);
 	server = fork();
 	assert_true(server >= 0);
@@ -316,7 +321,7 @@ static void removed_and_added_again_under_load(void **state)
 		blk_abandon(&victim);
 		other_serves();
 		json_decref(call("add", json_pack("{s:s, s:s, s:s}", "name", "victim", "socket",
-						  victim_sock, "store", "mem:1M")));
+						  victim_sock, "store", victim_store)));
 	}
 	wait_for_connection("waiting");
 	no_fd_is_left_behind();
@@ -363,9 +368,30 @@ static int stop_stopped(void **state)
 	return 0;
 }
 
+static bool want_files;
+
+static int make_file(char *path, size_t len, const char *name, char *store, size_t store_len)
+{
+	int fd, ret;
+
+	snprintf(path, len, "%s/%s", dir, name);
+	snprintf(store, store_len, "uring:%s", path);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -1;
+	ret = ftruncate(fd, DISK_LEN);
+	close(fd);
+	return ret;
+}
+
 static int setup_group(void **state)
 {
 	if (!mkdtemp(dir))
+		return -1;
+	if (want_files &&
+	    (make_file(files[0], sizeof(files[0]), "victim.img", victim_store,
+		       sizeof(victim_store)) ||
+	     make_file(files[1], sizeof(files[1]), "other.img", other_store, sizeof(other_store))))
 		return -1;
 	snprintf(victim_sock, sizeof(victim_sock), "%s/victim.sock", dir);
 	snprintf(other_sock, sizeof(other_sock), "%s/other.sock", dir);
@@ -375,6 +401,8 @@ static int setup_group(void **state)
 
 static int teardown_group(void **state)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		unlink(files[i]);
 	return rmdir(dir);
 }
 
@@ -394,10 +422,11 @@ int main(int argc, char **argv)
 						stop_stopped),
 	};
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: %s RINGBOLT-BLK\n", argv[0]);
+	if (argc != 2 && argc != 3) {
+		fprintf(stderr, "usage: %s RINGBOLT-BLK [files]\n", argv[0]);
 		return 2;
 	}
+	want_files = argc == 3;
 	server_path = argv[1];
 	/* A write to a server that has just closed is an error, not the end. */
 	signal(SIGPIPE, SIG_IGN);
