@@ -256,7 +256,6 @@ static int open_by_cache_mode(struct image *im, const struct store_conf *conf, c
 					  "cache=writeback would do",
 					  path,
 					  conf->block_size ? conf->block_size : BLOCK_SIZE_MAX);
-		log_info("'%s' does not take O_DIRECT, goes through the page cache", path);
 	}
 	im->fd = open_file(path, flags, err, conf->read_only);
 	return im->fd < 0 ? im->fd : 0;

@@ -195,6 +195,9 @@ static int file_open(const struct store_conf *conf, const char *arg, struct stor
 	ret = set_engine(u, conf, err);
 	if (ret < 0)
 		goto err_close;
+	/* Last: of what cannot be opened there is one line. */
+	if (conf->cache == STORE_CACHE_AUTO && !u->direct)
+		log_info("'%s' does not take O_DIRECT, goes through the page cache", u->path);
 	*store = &u->store;
 	return 0;
 

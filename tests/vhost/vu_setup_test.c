@@ -1,12 +1,11 @@
 /*
- * The messages that set a ring up (but for the error descriptor), in every order in which a front-end may send
- * them: the ring starts with the last that it needs, and serves.
+ * The messages that set a ring up (but for the error descriptor), in every order in
+ * which a front-end may send them: the ring starts with the last that it needs, and
+ * serves.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include "tests/vhost/vukit.h"
-
-#include <string.h>
 
 #include "core/base.h"
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "virtio-blk/uring.h"
 
 #define SIZE (16u << 20)
@@ -29,6 +30,7 @@ enum refusal {
 	NO_FILE_UPDATE = 1 << 4,
 	NO_PROBE = 1 << 5, /* and so no READV_FIXED: before 6.15 */
 	NO_DIOALIGN = 1 << 6, /* before 6.1 */
+	NO_DIRECT = 1 << 7, /* a file system with blocks too large for it */
 };
 
 static unsigned int refused;
@@ -104,6 +106,10 @@ int __wrap_statx(int dir, const char *path, int flags, unsigned int mask, struct
 
 	if (refuse(NO_DIOALIGN))
 		sx->stx_mask = 0;
+	if (refuse(NO_DIRECT)) {
+		sx->stx_mask |= STATX_DIOALIGN;
+		sx->stx_dio_mem_align = sx->stx_dio_offset_align = 65536;
+	}
 	return ret;
 }
 
@@ -209,7 +215,7 @@ static void run_with(unsigned int what)
 
 static void each_kernel_feature_can_be_missed(void **state)
 {
-	for (unsigned int bit = 0; bit < 7; bit++)
+	for (unsigned int bit = 0; bit < 8; bit++)
 		run_with(1u << bit);
 	run_with(0);
 }
@@ -219,6 +225,48 @@ static void all_of_them_can_be_missed_at_once(void **state)
 	run_with(NO_DEFERRED | NO_SETUP_FLAGS | NO_SPARSE_BUFFERS | NO_FILE_TABLE | NO_FILE_UPDATE |
 		 NO_PROBE | NO_DIOALIGN);
 	run_with(NO_DEFERRED | NO_SETUP_FLAGS | NO_SPARSE_BUFFERS | NO_PROBE | NO_DIOALIGN);
+}
+
+/* Lines that fn(r) logs. */
+static unsigned int lines_of(struct rig *r, void (*fn)(struct rig *r))
+{
+	int fd = memfd_create("log", MFD_CLOEXEC), old = dup(STDERR_FILENO);
+	unsigned int nr = 0;
+	char c;
+
+	assert_true(fd >= 0 && old >= 0);
+	log_set_level(LOG_LEVEL_INFO);
+	dup2(fd, STDERR_FILENO);
+	fn(r);
+	dup2(old, STDERR_FILENO);
+	log_set_level(LOG_LEVEL_ERROR);
+	for (off_t at = 0; pread(fd, &c, 1, at) == 1; at++)
+		nr += c == '\n';
+	close(old);
+	close(fd);
+	return nr;
+}
+
+static void open_and_fail(struct rig *r)
+{
+	rig_open_fails(r);
+}
+
+/* The error, which is the caller's to log. */
+static void a_bad_image_is_one_line_without_direct_io_too(void **state)
+{
+	struct rig r;
+
+	refused = NO_DIRECT;
+	rig_init(&r);
+	rig_file(&r, RIG_DISK, SIZE);
+	assert_int_equal(lines_of(&r, rig_open), 1);
+	assert_int_equal(lines_of(&r, open_and_fail), 0);
+	rig_close(&r);
+	rig_file(&r, RIG_DISK, 700);
+	assert_int_equal(lines_of(&r, open_and_fail), 0);
+	refused = 0;
+	rig_fini(&r);
 }
 
 /* --- given back unfinished ------------------------------------------------------------ */
@@ -279,6 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_kernel_feature_can_be_missed),
 		cmocka_unit_test(all_of_them_can_be_missed_at_once),
+		cmocka_unit_test(a_bad_image_is_one_line_without_direct_io_too),
 		cmocka_unit_test(what_the_kernel_gives_back_is_asked_for_again),
 	};
 
