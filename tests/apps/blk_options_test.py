@@ -7,7 +7,7 @@ import os
 import socket
 import unittest
 
-from harness import BLK, AppTest
+from harness import BLK, AppTest, description
 
 DEVICE_KEYS = (
     "name, socket, store, queues, queue-size, serial, read-only, cache, lock, block-size, "
@@ -17,6 +17,15 @@ CACHES = "none, writeback, writethrough, directsync, unsafe, auto"
 
 
 class Answers(AppTest):
+    def test_the_description_for_discovery_tells_the_same(self):
+        said = description(BLK)
+        done = self.run_program("--print-capabilities")
+        self.assertEqual(set(said), {"description", "type", "binary"})
+        self.assertEqual(said["type"], json.loads(done.stdout)["type"])
+        self.assertEqual(os.path.basename(said["binary"]), os.path.basename(BLK))
+        self.assertTrue(os.path.isabs(said["binary"]))
+        self.assertTrue(said["description"])
+
     def test_capabilities_are_json_and_other_options_are_ignored(self):
         for args in [], ["--nonsense", "--fd=x"], ["--socket-path=/nowhere/x"]:
             done = self.run_program("--print-capabilities", *args)

@@ -33,6 +33,13 @@ VHOST_USER_VERSION = 1
 READY = {BLK: "device(s) on", NET: "port(s) and"}
 
 
+def description(program):
+    """What is installed for management programs to find the program by
+    (docs/interop/vhost-user.json of QEMU), as built beside it."""
+    path = pathlib.Path(program)
+    return json.loads((path.parent / f"50-{path.name}.json").read_text())
+
+
 class Program:
     """A running back-end program."""
 

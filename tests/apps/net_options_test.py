@@ -3,10 +3,11 @@
 """ringbolt-net's command line: what is said about every wrong option or value."""
 
 import json
+import os
 import socket
 import unittest
 
-from harness import NET, AppTest, get_features, unix_socket
+from harness import NET, AppTest, description, get_features, unix_socket
 
 SWITCH_KEYS = (
     "vlan, trunk, native, enabled, isolated, loopback, learning, flooding, anti-spoof, "
@@ -27,6 +28,15 @@ class NetTest(AppTest):
 
 
 class Answers(NetTest):
+    def test_the_description_for_discovery_tells_the_same(self):
+        said = description(NET)
+        done = self.run_program("--print-capabilities")
+        self.assertEqual(set(said), {"description", "type", "binary"})
+        self.assertEqual(said["type"], json.loads(done.stdout)["type"])
+        self.assertEqual(os.path.basename(said["binary"]), os.path.basename(NET))
+        self.assertTrue(os.path.isabs(said["binary"]))
+        self.assertTrue(said["description"])
+
     def test_capabilities_are_json_and_other_options_are_ignored(self):
         for args in [], ["--nonsense", "--fd=x"], ["--socket-path=/nowhere/x"]:
             done = self.run_program("--print-capabilities", *args)
