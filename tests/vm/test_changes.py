@@ -46,11 +46,14 @@ def add_memory(machine, name, megabytes):
     machine.qmp("device_add", driver="pc-dimm", id=name, memdev=f"m-{name}")
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
-def test_memory_is_added_and_removed_while_io_runs(workdir, initrd, qemu10, disks, packed):
+@pytest.mark.parametrize("version,packed", [("10", False), ("10", True), ("7.2", False)],
+                         ids=["split", "packed", "7.2"])
+def test_memory_is_added_and_removed_while_io_runs(workdir, initrd, disks, version, packed):
+    need_qemu(version)
     first, second = disks
     with guest.backend(workdir, disks) as server, \
-            start(workdir, initrd, server, disks, memory=320, packed=packed) as machine:
+            start(workdir, initrd, server, disks, version=version, memory=320,
+                  packed=packed) as machine:
         begin(machine, first)
         add_memory(machine, "dimm1", 512)
         machine.order("memory", 640)
