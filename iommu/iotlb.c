@@ -234,30 +234,20 @@ void iotlb_get_stats(const struct iotlb *tlb, struct iotlb_stats *stats)
 	stats->entries = tlb->nr;
 }
 
-void *iotlb_ptr(struct iotlb *tlb, iova_t addr, uint64_t len, uint32_t perm, iova_t *missing)
+bool iotlb_knows(struct iotlb *tlb, iova_t addr, uint64_t len, uint32_t perm, iova_t *missing)
 {
-	uint8_t *first = NULL, *next = NULL;
-	uint64_t at = addr.v, end;
+	struct iotlb_range r;
+	uint64_t end;
 
 	*missing = addr;
 	if (!len || add_overflows(addr.v, len, &end))
-		return NULL;
-	while (at < end) {
-		struct iotlb_range r;
-		uint8_t *p;
-
-		missing->v = at;
-		if (!iotlb_find(tlb, iova(at), &r) || (r.perm & perm) != perm)
-			return NULL;
-		p = r.host + (at - r.start);
-		if (!first)
-			first = p;
-		else if (p != next)
-			return NULL;
-		next = p + (r.end - at);
-		at = r.end;
+		return false;
+	while (missing->v < end) {
+		if (!iotlb_find(tlb, *missing, &r) || (r.perm & perm) != perm)
+			return false;
+		missing->v = r.end;
 	}
-	return first;
+	return true;
 }
 
 /* --- a ring's cache ---------------------------------------------------------------- */

@@ -67,10 +67,9 @@ void iotlb_clear(struct iotlb *tlb);
 /* The range that holds addr, whatever its permissions. Any thread. */
 bool iotlb_find(struct iotlb *tlb, iova_t addr, struct iotlb_range *range);
 void iotlb_get_stats(const struct iotlb *tlb, struct iotlb_stats *stats);
-/* All of [addr, addr + len), which must lie contiguously in our memory: the
- * pointer, or NULL and *missing, the first address that is unknown or not
- * permitted (or where it continues elsewhere). Any thread. */
-void *iotlb_ptr(struct iotlb *tlb, iova_t addr, uint64_t len, uint32_t perm, iova_t *missing);
+/* Is all of [addr, addr + len) known and permitted, wherever it lies in our
+ * memory? If not, *missing is the first address that is not. Any thread. */
+bool iotlb_knows(struct iotlb *tlb, iova_t addr, uint64_t len, uint32_t perm, iova_t *missing);
 
 /* --- a ring's cache: its loop's thread ------------------------------------------ */
 

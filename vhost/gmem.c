@@ -232,17 +232,28 @@ void *gmem_uva_ptr(const struct gmem *gm, uva_t addr, uint64_t len)
 	return NULL;
 }
 
-bool gmem_gpa_of(const struct gmem *gm, const void *p, gpa_t *addr)
+const struct gmem_region *gmem_region_of(const struct gmem *gm, const void *p)
 {
 	const uint8_t *byte = p;
 
 	for (unsigned int i = 0; i < gm->nr; i++) {
-		const struct gmem_range *r = &gm->range[i];
+		const struct gmem_region *r = gm->region[i];
 
-		if (byte < r->host || (uint64_t)(byte - r->host) >= r->end - r->gpa)
-			continue;
-		*addr = gpa(r->gpa + (uint64_t)(byte - r->host));
-		return true;
+		if (byte >= r->host && (uint64_t)(byte - r->host) < r->size)
+			return r;
 	}
-	return false;
+	return NULL;
+}
+
+bool gmem_gpa_of(const struct gmem *gm, const void *p, uint64_t *len, gpa_t *addr)
+{
+	const struct gmem_region *r = gmem_region_of(gm, p);
+	uint64_t off;
+
+	if (!r)
+		return false;
+	off = (uint64_t)((const uint8_t *)p - r->host);
+	*len = min_u64(*len, r->size - off);
+	*addr = gpa(r->gpa + off);
+	return true;
 }

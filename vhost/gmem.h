@@ -139,8 +139,11 @@ static inline void *gmem_ptr(const struct gmem *gm, gpa_t addr, uint64_t len, un
 /* The same for an address of the front-end, as ring addresses are. Slow. */
 void *gmem_uva_ptr(const struct gmem *gm, uva_t addr, uint64_t len);
 
-/* Back from a pointer of this snapshot to the guest address; false if it is in
- * no region. Slow: for the dirty log. */
-bool gmem_gpa_of(const struct gmem *gm, const void *p, gpa_t *addr);
+/* Back from a pointer of this snapshot to the guest address, with *len cut to
+ * what is in the same region; false if it is in no region. Slow: for the dirty
+ * log. */
+bool gmem_gpa_of(const struct gmem *gm, const void *p, uint64_t *len, gpa_t *addr);
+/* The region that p is in, or NULL. Slow. */
+const struct gmem_region *gmem_region_of(const struct gmem *gm, const void *p);
 
 #endif

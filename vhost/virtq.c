@@ -16,6 +16,7 @@
 #include "core/cpu.h"
 #include "core/log.h"
 #include "vhost/dirty.h"
+#include "vhost/gmem_join.h"
 #include "vhost/notify.h"
 #include "vhost/virtq_internal.h"
 
@@ -612,10 +613,21 @@ void virtq_lock_slow(struct virtq *vq)
 
 /* --- dirty log ------------------------------------------------------------ */
 
+/* What is one piece for us may be several in guest addresses: an area that was
+ * joined, or regions that happen to be mapped behind each other. */
 void virtq_log_slow(struct virtq *vq, const void *p, uint64_t len)
 {
-	gpa_t addr;
+	while (len) {
+		const void *at = p;
+		uint64_t n = len;
+		gpa_t addr;
 
-	if (gmem_gpa_of(vq->conf.gm, p, &addr))
-		dirty_log_mark(vq->conf.log, addr, len);
+		for (size_t i = 0; i < ARRAY_SIZE(vq->conf.join); i++)
+			at = gmem_join_origin(vq->conf.join[i], at, &n);
+		if (!gmem_gpa_of(vq->conf.gm, at, &n, &addr))
+			return;
+		dirty_log_mark(vq->conf.log, addr, n);
+		p = (const uint8_t *)p + n;
+		len -= n;
+	}
 }

@@ -110,6 +110,9 @@ enum vu_miss_state {
 	VU_MISS_ASKED,
 };
 
+/* Descriptors, driver's and device's area, in this order. */
+#define VU_AREAS 3
+
 struct vu_miss {
 	enum vu_miss_state state;
 	iova_t addr;
@@ -137,9 +140,10 @@ struct vu_ring {
 
 	/* Behind a virtual IOMMU: where the areas were found when it started. What
 	 * the table forgets for lack of room stays true for a running ring. */
-	struct vu_areas {
-		void *desc, *driver, *device;
-	} areas;
+	struct vu_place {
+		void *ptr;
+		struct gmem_join *join; /* NULL: as it is in a region */
+	} areas[VU_AREAS];
 	struct vu_miss miss;
 
 	enum vu_ring_state state;
@@ -312,6 +316,24 @@ void vu_ring_forget(struct vu_ring *vr);
  * about to be posted. */
 void vu_ring_tell_active(struct vu_ring *vr, bool stopping);
 
+/* --- vu_areas.c: a ring's areas behind a virtual IOMMU ------------------------ */
+
+struct vu_area {
+	iova_t addr;
+	uint64_t len, align;
+	uint32_t perm;
+};
+void vu_areas_get(const struct vu_ring *vr, struct vu_area a[VU_AREAS]);
+/* Does any of them take any of [addr, addr + len)? */
+bool vu_areas_overlap(const struct vu_ring *vr, iova_t addr, uint64_t len);
+/* All translations are known: find each area and make it one piece. 0, or -errno
+ * and *why. Undone by vu_areas_forget(), which may come twice. */
+int vu_areas_place(struct vu_ring *vr, const char **why);
+void vu_areas_forget(struct vu_ring *vr);
+/* Do the places that were found belong to this memory? Regions that stay keep
+ * their mapping. */
+bool vu_areas_are_in(const struct vu_ring *vr, const struct gmem *gm);
+
 /* --- vu_vring.c: the requests about one ring --------------------------------- */
 
 int vu_set_vring_num(struct vu_dev *dev, struct vu_msg *msg);
@@ -362,8 +384,9 @@ void vu_backend_access_failed(struct vu_dev *dev, iova_t addr, uint32_t perm);
 int vu_iotlb_msg(struct vu_dev *dev, struct vu_msg *msg);
 /* A driver has chosen, no ring runs. -ENOMEM. */
 int vu_iotlb_set_features(struct vu_dev *dev, uint64_t features);
-/* Ask for the first address of the ring's areas that is not known. */
-void vu_iotlb_want_areas(struct vu_ring *vr);
+/* Ask for the first address of the ring's areas that is not known; false if there
+ * is none. */
+bool vu_iotlb_want_areas(struct vu_ring *vr);
 /* The work that a stalled ring posts. */
 void vu_iotlb_ring_missed(struct ev_work *w);
 /* The front-end has replied to the ring's miss. */

@@ -25,40 +25,6 @@
 #include "vhost/virtq_tlb.h"
 #include "vhost/vu_internal.h"
 
-/* --- the three areas of a ring --------------------------------------------------- */
-
-struct area {
-	iova_t addr;
-	uint64_t len;
-	uint32_t perm;
-};
-
-static void get_areas(const struct vu_ring *vr, struct area a[3])
-{
-	bool packed = vu_is_packed(vr->dev);
-
-	a[0] = (struct area){ iova(vr->addr.desc), virtq_desc_len(packed, vr->size),
-			      packed ? IOTLB_READ | IOTLB_WRITE : IOTLB_READ };
-	a[1] = (struct area){ iova(vr->addr.avail), virtq_driver_len(packed, vr->size),
-			      IOTLB_READ };
-	a[2] = (struct area){ iova(vr->addr.used), virtq_device_len(packed, vr->size),
-			      IOTLB_WRITE };
-}
-
-static bool overlaps(const struct area *a, uint64_t start, uint64_t end)
-{
-	return a->addr.v < end && a->addr.v + a->len > start;
-}
-
-static bool lies_in(const struct vu_ring *vr, uint64_t start, uint64_t end)
-{
-	struct area a[3];
-
-	get_areas(vr, a);
-	return overlaps(&a[0], start, end) || overlaps(&a[1], start, end) ||
-	       overlaps(&a[2], start, end);
-}
-
 /* --- misses ------------------------------------------------------------------------- */
 
 static void want(struct vu_ring *vr, iova_t addr, uint32_t perm)
@@ -77,18 +43,19 @@ static void want(struct vu_ring *vr, iova_t addr, uint32_t perm)
 	vu_backend_kick(vr->dev);
 }
 
-void vu_iotlb_want_areas(struct vu_ring *vr)
+bool vu_iotlb_want_areas(struct vu_ring *vr)
 {
-	struct area a[3];
+	struct vu_area a[VU_AREAS];
 	iova_t missing;
 
-	get_areas(vr, a);
-	for (unsigned int i = 0; i < ARRAY_SIZE(a); i++) {
-		if (iotlb_ptr(vr->dev->iotlb, a[i].addr, a[i].len, a[i].perm, &missing))
+	vu_areas_get(vr, a);
+	for (unsigned int i = 0; i < VU_AREAS; i++) {
+		if (iotlb_knows(vr->dev->iotlb, a[i].addr, a[i].len, a[i].perm, &missing))
 			continue;
 		want(vr, missing, a[i].perm);
-		return;
+		return true;
 	}
+	return false;
 }
 
 /* Is what the ring misses known now, with the permission it needs? */
@@ -216,7 +183,7 @@ static int invalidate(struct vu_dev *dev, const struct vu_iotlb_msg *m)
 
 		if (!vu_ring_is_on_loop(vr))
 			continue;
-		if (lies_in(vr, m->iova, end))
+		if (vu_areas_overlap(vr, iova(m->iova), m->size))
 			vu_ring_suspend(vr, "its I/O addresses were invalidated");
 		else
 			vu_op_post_drop(vr, iova(m->iova), m->size);

@@ -82,18 +82,10 @@ void vu_ring_set_state(struct vu_ring *vr, enum vu_ring_state state)
 
 /* The pointer for one area of a ring, whole and aligned, or NULL and *why. */
 static void *area(const struct vu_ring *vr, uint64_t addr, uint64_t len, uint64_t align,
-		  uint32_t perm, const char **why)
+		  const char **why)
 {
-	struct vu_dev *dev = vr->dev;
-	iova_t missing;
-	void *p;
+	void *p = gmem_uva_ptr(vr->dev->gm, uva(addr), len);
 
-	/* vhost-user, "A vring address description": behind an IOMMU the
-	 * addresses are the device's, else the front-end's. */
-	if (dev->iotlb)
-		p = iotlb_ptr(dev->iotlb, iova(addr), len, perm, &missing);
-	else
-		p = gmem_uva_ptr(dev->gm, uva(addr), len);
 	/* The pointer too: a region may be mapped at an odd offset. */
 	if (p && !(addr % align) && !((uintptr_t)p % align))
 		return p;
@@ -101,14 +93,15 @@ static void *area(const struct vu_ring *vr, uint64_t addr, uint64_t len, uint64_
 	return NULL;
 }
 
-/* Do the places that the ring started with belong to this memory? Regions that
- * stay keep their mapping, and an area lies in one. */
-static bool areas_are_in(const struct vu_ring *vr, const struct gmem *gm)
+/* Behind an IOMMU: what vu_areas_place() found. */
+static const char *conf_places(const struct vu_ring *vr, struct virtq_conf *conf)
 {
-	gpa_t at;
-
-	return gmem_gpa_of(gm, vr->areas.desc, &at) && gmem_gpa_of(gm, vr->areas.driver, &at) &&
-	       gmem_gpa_of(gm, vr->areas.device, &at);
+	conf->desc = vr->areas[0].ptr;
+	conf->driver = vr->areas[1].ptr;
+	conf->device = vr->areas[2].ptr;
+	for (unsigned int i = 0; i < VU_AREAS; i++)
+		conf->join[i] = vr->areas[i].join;
+	return vu_areas_are_in(vr, vr->dev->gm) ? NULL : "its memory has gone";
 }
 
 const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
@@ -131,18 +124,14 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 		.enabled = vr->enabled,
 		.blocked = &vr->dev->blocked,
 	};
-	if (dev->iotlb && vu_ring_is_on_loop(vr)) {
-		conf->desc = vr->areas.desc;
-		conf->driver = vr->areas.driver;
-		conf->device = vr->areas.device;
-		return areas_are_in(vr, dev->gm) ? NULL : "its memory has gone";
-	}
+	/* vhost-user, "A vring address description": behind an IOMMU the
+	 * addresses are the device's, else the front-end's. */
+	if (dev->iotlb)
+		return conf_places(vr, conf);
 	/* VIRTIO 1.3, "Split Virtqueues" and "Packed Virtqueues": alignment. */
-	conf->desc = area(vr, a->desc, virtq_desc_len(packed, vr->size), 16,
-			  packed ? IOTLB_READ | IOTLB_WRITE : IOTLB_READ, &why);
-	conf->driver = area(vr, a->avail, virtq_driver_len(packed, vr->size), packed ? 4 : 2,
-			    IOTLB_READ, &why);
-	conf->device = area(vr, a->used, virtq_device_len(packed, vr->size), 4, IOTLB_WRITE, &why);
+	conf->desc = area(vr, a->desc, virtq_desc_len(packed, vr->size), 16, &why);
+	conf->driver = area(vr, a->avail, virtq_driver_len(packed, vr->size), packed ? 4 : 2, &why);
+	conf->device = area(vr, a->used, virtq_device_len(packed, vr->size), 4, &why);
 	return why;
 }
 
@@ -150,16 +139,16 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
  * aligned and do not wrap. */
 static const char *check_iova(const struct vu_ring *vr)
 {
-	const struct vu_vring_addr *a = &vr->addr;
-	bool packed = vu_is_packed(vr->dev);
+	struct vu_area a[VU_AREAS];
 	uint64_t end;
 
-	if (a->desc % 16 || a->avail % (packed ? 4 : 2) || a->used % 4)
-		return "an area is not aligned";
-	if (add_overflows(a->desc, virtq_desc_len(packed, vr->size), &end) ||
-	    add_overflows(a->avail, virtq_driver_len(packed, vr->size), &end) ||
-	    add_overflows(a->used, virtq_device_len(packed, vr->size), &end))
-		return "an area wraps";
+	vu_areas_get(vr, a);
+	for (unsigned int i = 0; i < VU_AREAS; i++) {
+		if (a[i].addr.v % a[i].align)
+			return "an area is not aligned";
+		if (add_overflows(a[i].addr.v, a[i].len, &end))
+			return "an area wraps";
+	}
 	return NULL;
 }
 
@@ -250,6 +239,7 @@ void vu_ring_post_stop(struct vu_ring *vr)
 static void ring_forget(struct vu_ring *vr)
 {
 	virtq_fini(&vr->vq);
+	vu_areas_forget(vr);
 	vr->dev->nr_running--;
 }
 
@@ -357,8 +347,7 @@ static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 	return VU_DONE;
 }
 
-/* Set the ring up and post its start; VU_DONE if that is under way. */
-static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
+static int ring_activate(struct vu_ring *vr, const struct virtq_conf *conf)
 {
 	struct vu_dev *dev = vr->dev;
 	int ret;
@@ -370,11 +359,21 @@ static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
 		dev->activated = true;
 	}
 	ret = ring_setup(vr, conf);
-	if (ret != VU_DONE) {
+	if (ret != VU_DONE)
 		rest_if_idle(dev);
+	return ret;
+}
+
+/* Set the ring up and post its start; VU_DONE if that is under way. */
+static int ring_begin(struct vu_ring *vr, const struct virtq_conf *conf)
+{
+	struct vu_dev *dev = vr->dev;
+	int ret = ring_activate(vr, conf);
+
+	if (ret != VU_DONE) {
+		vu_areas_forget(vr);
 		return ret;
 	}
-	vr->areas = (struct vu_areas){ conf->desc, conf->driver, conf->device };
 	vu_iotlb_forget_miss(vr);
 	dev->nr_running++;
 	vu_ring_set_state(vr, VU_RING_RUNNING);
@@ -391,22 +390,37 @@ static int ring_start(struct vu_ring *vr, const struct virtq_conf *conf)
 	return ret == VU_DONE ? vu_op_wait(vr->dev, start_answered) : ret;
 }
 
+/* Behind an IOMMU, before vu_ring_conf(): VU_DONE and the areas are placed;
+ * VU_IDLE, and the front-end was asked where they lead; VU_FAILED. */
+static int find_areas(struct vu_ring *vr)
+{
+	const char *why;
+	int ret;
+
+	if (!vr->dev->iotlb)
+		return VU_DONE;
+	if (vu_iotlb_want_areas(vr))
+		return VU_IDLE;
+	ret = vu_areas_place(vr, &why);
+	return ret < 0 ? ring_fail(vr, why, ret) : VU_DONE;
+}
+
 int vu_ring_try_start(struct vu_ring *vr)
 {
 	struct virtq_conf conf;
 	const char *why;
+	int ret;
 
 	if (vu_ring_is_on_loop(vr) || !vr->size || !vr->has_addr || !vr->has_kick)
 		return VU_DONE;
+	ret = find_areas(vr);
+	if (ret == VU_IDLE)
+		vu_ring_set_state(vr, VU_RING_SUSPENDED);
+	if (ret != VU_DONE)
+		return ret == VU_IDLE ? VU_DONE : ret;
 	why = vu_ring_conf(vr, &conf);
 	if (!why)
 		return ring_start(vr, &conf);
-	/* The front-end has to say where the addresses lead. */
-	if (vr->dev->iotlb) {
-		vu_ring_set_state(vr, VU_RING_SUSPENDED);
-		vu_iotlb_want_areas(vr);
-		return VU_DONE;
-	}
 	/* Its addresses were right once; vu_rings_resume() looks again. */
 	return vr->state == VU_RING_SUSPENDED ? VU_DONE : refuse_addr(vr, why);
 }
@@ -485,11 +499,8 @@ void vu_rings_resume(struct vu_dev *dev)
 
 		if (vr->state != VU_RING_SUSPENDED || !vr->has_kick)
 			continue;
-		if (vu_ring_conf(vr, &conf)) {
-			if (dev->iotlb)
-				vu_iotlb_want_areas(vr);
+		if (find_areas(vr) != VU_DONE || vu_ring_conf(vr, &conf))
 			continue;
-		}
 		log_limited(LOG_LEVEL_INFO, "%s: resumed, its memory is there", vr->name);
 		if (ring_begin(vr, &conf) < 0)
 			vu_ring_set_state(vr, VU_RING_FAILED);

@@ -50,6 +50,7 @@ struct fe_region {
 	uint8_t *host; /* mapping of [mmap_offset, mmap_offset + size) */
 	uint64_t gpa, uva, size, mmap_offset;
 	uint64_t alloc_end; /* bytes handed out by fe_alloc() */
+	bool scattered; /* see fe_mem_scatter() */
 };
 
 struct fe {
@@ -165,6 +166,16 @@ int fe_iommu_answer(struct fe *fe, int timeout_ms);
 int fe_mem_new(struct fe *fe, uint64_t size);
 /* The same at gpa, starting at mmap_offset of its file. */
 int fe_mem_new_at(struct fe *fe, uint64_t gpa, uint64_t size, uint64_t mmap_offset);
+/*
+ * Make the region what a guest kernel's memory is behind an IOMMU: its pages, a
+ * power of two of them, lie elsewhere in guest-physical memory than their
+ * addresses say, no two beside each other. Before anything is in it. What one
+ * gives to this front-end stays contiguous; fe_phys() tells where it is.
+ */
+int fe_mem_scatter(struct fe *fe, int index);
+/* The guest-physical address that gpa stands for; the same but for scattered
+ * regions. */
+uint64_t fe_phys(struct fe *fe, uint64_t gpa);
 /* Unmap and close; not told to the back-end. */
 void fe_mem_free(struct fe *fe, int index);
 /* Tell the back-end about all regions that it does not know: ADD_MEM_REG if

@@ -58,6 +58,29 @@ int fe_mem_new(struct fe *fe, uint64_t size)
 	return index;
 }
 
+#define PAGE 4096ull
+
+/* Where a page of a scattered region is in it: one after the other is 37 apart. */
+static uint64_t scatter(const struct fe_region *r, uint64_t page)
+{
+	return r->scattered ? (page * 37 + 11) % (r->size / PAGE) : page;
+}
+
+int fe_mem_scatter(struct fe *fe, int index)
+{
+	struct fe_region *r = &fe->region[index];
+	uint64_t nr = r->size / PAGE;
+
+	if (!is_power_of_two(nr) || r->mmap_offset)
+		return -EINVAL;
+	r->scattered = true;
+	for (uint64_t i = 0; i < nr; i++)
+		if (mmap(r->host + i * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			 r->fd, (off_t)(scatter(r, i) * PAGE)) == MAP_FAILED)
+			return -errno;
+	return 0;
+}
+
 void fe_mem_free(struct fe *fe, int index)
 {
 	struct fe_region *r = &fe->region[index];
@@ -163,9 +186,17 @@ void *fe_ptr(struct fe *fe, uint64_t gpa, uint64_t len)
 	return r->host + (gpa - r->gpa);
 }
 
+uint64_t fe_phys(struct fe *fe, uint64_t gpa)
+{
+	struct fe_region *r = region_of(fe, gpa);
+	uint64_t off = r ? gpa - r->gpa : 0;
+
+	return r ? r->gpa + scatter(r, off / PAGE) * PAGE + off % PAGE : gpa;
+}
+
 uint64_t fe_uva(struct fe *fe, uint64_t gpa)
 {
 	struct fe_region *r = region_of(fe, gpa);
 
-	return r ? r->uva + (gpa - r->gpa) : 0;
+	return r ? r->uva + (fe_phys(fe, gpa) - r->gpa) : 0;
 }

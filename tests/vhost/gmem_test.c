@@ -397,14 +397,20 @@ static void a_pointer_leads_back_to_its_address(void **state)
 {
 	static const uint64_t addrs[] = { RK_RAM, RK_NEXT - 1, RK_NEXT, RK_HOLE - 1, RK_FAR + 77 };
 	struct ringkit *k = rk_open_memory();
+	uint64_t len = 1;
 	gpa_t back;
 
 	for (size_t i = 0; i < ARRAY_SIZE(addrs); i++) {
-		assert_true(gmem_gpa_of(k->gm, rk_mem(k, addrs[i]), &back));
+		assert_true(gmem_gpa_of(k->gm, rk_mem(k, addrs[i]), &len, &back));
 		assert_int_equal(back.v, addrs[i]);
+		assert_int_equal(len, 1);
 	}
-	assert_false(gmem_gpa_of(k->gm, k, &back));
-	assert_false(gmem_gpa_of(k->gm, NULL, &back));
+	/* No further than its region, whatever is mapped behind it. */
+	len = 100;
+	assert_true(gmem_gpa_of(k->gm, rk_mem(k, RK_NEXT - 10), &len, &back));
+	assert_int_equal(len, 10);
+	assert_false(gmem_gpa_of(k->gm, k, &len, &back));
+	assert_false(gmem_gpa_of(k->gm, NULL, &len, &back));
 	rk_close(k);
 }
 

@@ -23,7 +23,7 @@
 /* A front-end with an IOMMU that answers, unless told not to. */
 struct guest {
 	struct kit *kit;
-	bool silent, answering;
+	bool silent;
 	uint64_t refused, read_only; /* pages; 0: none */
 };
 
@@ -38,16 +38,9 @@ static uint32_t perm_of(void *opaque, uint64_t gpa)
 
 static void pump(void *opaque)
 {
-	struct kit_dev *kd = &guest.kit->victim;
-
 	kit_pump(guest.kit);
-	/* As QEMU, which waits for its requests to be answered first; and answering
-	 * waits for acknowledgements, which pumps. */
-	if (guest.silent || guest.answering || kd->fe.receiving || kd->fe.backend_sock < 0)
-		return;
-	guest.answering = true;
-	assert_true(fe_iommu_answer(&kd->fe, 0) >= 0);
-	guest.answering = false;
+	if (!guest.silent)
+		kit_answer(guest.kit);
 }
 
 static struct kit_dev *bring_up(struct kit *kit, uint64_t features)

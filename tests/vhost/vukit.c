@@ -153,6 +153,17 @@ void kit_pump(void *opaque)
 	assert_true(evloop_run_once(kit->ev, kit->threads) >= 0);
 }
 
+void kit_answer(struct kit *kit)
+{
+	struct kit_dev *kd = &kit->victim;
+
+	if (kit->answering || kd->fe.receiving || kd->fe.backend_sock < 0)
+		return;
+	kit->answering = true;
+	assert_true(fe_iommu_answer(&kd->fe, 0) >= 0);
+	kit->answering = false;
+}
+
 static void create(struct kit *kit, struct kit_dev *kd, const char *name)
 {
 	struct vu_conf conf;

@@ -64,6 +64,7 @@ struct kit {
 	struct evloop *ev;
 	struct loop *loops[KIT_LOOPS];
 	bool threads;
+	bool answering; /* in kit_answer(), which pumps */
 	char dir[64];
 	struct kit_dev victim, witness;
 };
@@ -77,6 +78,9 @@ int kit_teardown(void **state);
 
 /* One turn of everything. opaque: struct kit. */
 void kit_pump(void *opaque);
+/* Answer one miss of the victim, as its IOMMU; QEMU waits for its requests to be
+ * answered first. */
+void kit_answer(struct kit *kit);
 /* Pump until cond, or fail. */
 #define kit_until(kit, cond)                                                                       \
 	do {                                                                                       \
