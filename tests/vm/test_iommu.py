@@ -12,6 +12,8 @@ import net
 MIB = 1 << 20
 PLATFORM = {"iommu_platform": "on", "ats": "on"}
 IOMMU = ["-device", "intel-iommu,intremap=on,device-iotlb=on"]
+# Rings of several pages, which the kernel takes from anywhere.
+RING = 1024
 
 
 class Behind(guest.Qemu):
@@ -22,7 +24,7 @@ class Behind(guest.Qemu):
                          extra=[], **kwargs)
 
     def device(self, disk, port):
-        return {**super().device(disk, port), **PLATFORM}
+        return {**super().device(disk, port), **PLATFORM, "queue-size": RING}
 
     def argv(self, disks):
         argv = super().argv(disks)
@@ -71,6 +73,7 @@ def test_a_network_behind_a_strict_iommu(workdir, qemu10):
     with net.RingboltNet(workdir, ports) as server:
         for port in ports:
             machine.extra += net.nic_arguments(machine, port, packed=port is ports[1],
+                                               rx_queue_size=RING, tx_queue_size=RING,
                                                **PLATFORM, **{"disable-legacy": "on"})
         machine.start([], server)
         with machine:
