@@ -143,15 +143,16 @@ static void insert(struct iotlb *tlb, const struct iotlb_range *r)
 	}
 }
 
-/* A guest that maps without end: one entry goes for each that comes, in turn, so
- * that no pattern of addresses makes it always the same. */
-static void evict(struct iotlb *tlb)
+/* A guest that maps without end, or makes ever smaller pieces of what it mapped:
+ * entries go until there are max, in turn, so that no pattern of addresses makes
+ * it always the same. */
+static void evict(struct iotlb *tlb, unsigned int max)
 {
-	if (tlb->nr < IOTLB_ENTRIES_MAX)
-		return;
-	tlb->victim = (tlb->victim + 7919) % tlb->nr;
-	remove_at(tlb, tlb->victim, 1);
-	tlb->stats.evictions++;
+	while (tlb->nr > max) {
+		tlb->victim = (tlb->victim + 7919) % tlb->nr;
+		remove_at(tlb, tlb->victim, 1);
+		tlb->stats.evictions++;
+	}
 }
 
 int iotlb_add(struct iotlb *tlb, iova_t addr, uint64_t len, void *host, uint32_t perm)
@@ -165,7 +166,7 @@ int iotlb_add(struct iotlb *tlb, iova_t addr, uint64_t len, void *host, uint32_t
 	ret = reserve(tlb);
 	if (!ret) {
 		cut(tlb, r.start, r.end);
-		evict(tlb);
+		evict(tlb, IOTLB_ENTRIES_MAX - 1);
 		insert(tlb, &r);
 		tlb->stats.updates++;
 	}
@@ -187,6 +188,7 @@ void iotlb_del(struct iotlb *tlb, iova_t addr, uint64_t len)
 		tlb->nr = 0;
 	else
 		cut(tlb, addr.v, end);
+	evict(tlb, IOTLB_ENTRIES_MAX);
 	pthread_mutex_unlock(&tlb->lock);
 }
 

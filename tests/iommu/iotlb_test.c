@@ -161,6 +161,27 @@ static void a_guest_that_maps_without_end_does_not_fill_our_memory(void **state)
 	iotlb_destroy(tlb);
 }
 
+/* Each hole in the middle of a range makes one more of it. */
+static void a_guest_that_cuts_without_end_has_a_bound(void **state)
+{
+	const uint64_t end = 8ull * IOTLB_ENTRIES_MAX * PAGE;
+	struct iotlb *tlb = table();
+	struct iotlb_stats s;
+
+	assert_int_equal(iotlb_add(tlb, iova(0), end, host, RW), 0);
+	for (uint64_t at = PAGE; at < end / 2; at += 2 * PAGE)
+		iotlb_del(tlb, iova(at), PAGE);
+	iotlb_get_stats(tlb, &s);
+	assert_int_equal(s.entries, IOTLB_ENTRIES_MAX);
+	iotlb_clear(tlb);
+	assert_int_equal(iotlb_add(tlb, iova(0), end, host, RW), 0);
+	for (uint64_t at = PAGE; at < end; at += 2 * PAGE)
+		iotlb_add(tlb, iova(at), PAGE, host, IOTLB_READ);
+	iotlb_get_stats(tlb, &s);
+	assert_int_equal(s.entries, IOTLB_ENTRIES_MAX);
+	iotlb_destroy(tlb);
+}
+
 static void what_is_known_is_known_to_its_last_byte(void **state)
 {
 	struct iotlb *tlb = table();
@@ -215,6 +236,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(any_order_of_updates_and_invalidations_is_as_page_by_page),
 	cmocka_unit_test(memory_that_goes_takes_its_translations_along),
 	cmocka_unit_test(a_guest_that_maps_without_end_does_not_fill_our_memory),
+	cmocka_unit_test(a_guest_that_cuts_without_end_has_a_bound),
 	cmocka_unit_test(what_is_known_is_known_to_its_last_byte),
 	cmocka_unit_test(a_cache_answers_as_the_table_until_it_is_told_to_drop),
 };
