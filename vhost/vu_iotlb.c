@@ -170,9 +170,10 @@ static int update(struct vu_dev *dev, const struct vu_iotlb_msg *m)
 
 static int invalidate(struct vu_dev *dev, const struct vu_iotlb_msg *m)
 {
-	uint64_t end;
+	/* The last byte: a range may end where addresses do. */
+	uint64_t last;
 
-	if (!m->size || add_overflows(m->iova, m->size, &end)) {
+	if (!m->size || add_overflows(m->iova, m->size - 1, &last)) {
 		log_limited(LOG_LEVEL_WARNING, "%s: I/O address 0x%llx + 0x%llx to invalidate",
 			    dev->name, (unsigned long long)m->iova, (unsigned long long)m->size);
 		return -EINVAL;

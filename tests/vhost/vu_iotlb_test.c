@@ -353,6 +353,29 @@ static void everything_may_be_invalidated_at_once(void **state)
 	kit_serve(kit, kd);
 }
 
+/* What ends where addresses end is a range as any other. */
+static void the_last_of_all_addresses_can_be_invalidated(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	json_int_t before;
+
+	kit_serve(kit, kd);
+	before = iotlb_count(kd, "entries");
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_UPDATE, 0ull - 8192, 4096,
+				  fe_uva(&kd->fe, kd->buf), RW),
+			 0);
+	assert_int_equal(iotlb_count(kd, "entries"), before + 1);
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_INVALIDATE, 0ull - 8192, 8192, 0, 0), 0);
+	assert_int_equal(iotlb_count(kd, "entries"), before);
+	assert_true(kit_ring_is(kd, "started"));
+	/* All of them but the first page. */
+	assert_int_equal(fe_iotlb(&kd->fe, FE_IOTLB_INVALIDATE, 4096, 0ull - 4096, 0, 0), 0);
+	assert_int_equal(iotlb_count(kd, "entries"), 0);
+	guest_until(kit_ring_is(kd, "started"));
+	kit_serve(kit, kd);
+}
+
 static void memory_that_goes_takes_its_translations_along(void **state)
 {
 	struct kit *kit = *state;
@@ -478,6 +501,7 @@ int main(void)
 		TEST(an_invalidation_waits_for_what_uses_it_and_only_that),
 		TEST(a_ring_whose_addresses_go_stops_until_they_are_back),
 		TEST(everything_may_be_invalidated_at_once),
+		TEST(the_last_of_all_addresses_can_be_invalidated),
 		TEST(memory_that_goes_takes_its_translations_along),
 		TEST(messages_that_make_no_sense_are_refused),
 		TEST(without_an_iommu_its_messages_are_refused),
