@@ -181,8 +181,10 @@ static void channel_event(struct ev_fd *w, uint32_t events)
 	struct vu_backend *b = &dev->backend;
 	int ret;
 
-	if (events & ~(uint32_t)EPOLLOUT)
+	if (events & ~(uint32_t)EPOLLOUT) {
 		receive(dev);
+		vu_iotlb_settle(dev);
+	}
 	if (b->w.fd >= 0 && vu_chan_tx_pending(&b->chan)) {
 		ret = vu_chan_flush(&b->chan, b->w.fd);
 		if (ret < 0)

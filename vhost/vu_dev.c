@@ -237,6 +237,14 @@ static bool may_read(const struct vu_dev *dev)
 	return dev->state == VU_UP && !vu_op_in_progress(dev) && !vu_chan_tx_pending(&dev->chan);
 }
 
+bool vu_conn_is_at_rest(const struct vu_dev *dev)
+{
+	char byte;
+
+	return may_read(dev) && !dev->chan.rx_len &&
+	       recv(dev->conn.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
 /* Watch the socket for what can be done with it now. A reply that the front-end
  * does not fetch stops the reading of requests, nothing else. */
 void vu_conn_update(struct vu_dev *dev)
@@ -247,6 +255,7 @@ void vu_conn_update(struct vu_dev *dev)
 	if (dev->state != VU_UP)
 		return;
 	vu_rings_move(dev);
+	vu_iotlb_settle(dev);
 	if (vu_op_in_progress(dev))
 		ev_fd_del(dev->ev, &dev->conn);
 	else if (dev->conn.watched)

@@ -120,6 +120,8 @@ struct vu_miss {
 	uint32_t nr; /* to know the reply to an earlier one */
 	/* Of a chain: the ring has stalled and is to be told to try again, once. */
 	bool stalled;
+	/* Asked, and the reply was good, without the update it should come after. */
+	bool replied;
 };
 
 struct vu_ring {
@@ -391,6 +393,8 @@ bool vu_iotlb_want_areas(struct vu_ring *vr);
 void vu_iotlb_ring_missed(struct ev_work *w);
 /* The front-end has replied to the ring's miss. */
 void vu_iotlb_replied(struct vu_ring *vr, bool refused);
+/* Judge good replies that came without an update, if it cannot come any more. */
+void vu_iotlb_settle(struct vu_dev *dev);
 /* The ring starts or has stopped. */
 void vu_iotlb_forget_miss(struct vu_ring *vr);
 /* The region is about to go. */
@@ -404,6 +408,8 @@ json_t *vu_iotlb_status(const struct vu_dev *dev);
 void vu_conn_close(struct vu_dev *dev, const char *why);
 /* Read requests, or send the reply, or do neither: what may be done now. */
 void vu_conn_update(struct vu_dev *dev);
+/* All that the front-end has sent until now has been carried out. */
+bool vu_conn_is_at_rest(const struct vu_dev *dev);
 /* The operation in progress is over, with this result. */
 void vu_conn_op_over(struct vu_dev *dev, int result);
 const char *vu_conn_state_name(const struct vu_dev *dev);

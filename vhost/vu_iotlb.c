@@ -10,8 +10,13 @@
  * A ring misses one address at a time: one of its areas, and then it is
  * suspended, or one of a chain, and then it stalls (virtq_tlb.h). The miss is
  * wanted until it has been sent, and asked until it is answered: by an update
- * that holds the address, or by a reply that refuses. A front-end that never
- * answers has a ring that never goes on, and nothing else.
+ * that holds the address, or by a reply that refuses. A good reply means that
+ * the update has been sent, or that there is none ("IOMMU support": the front-end
+ * "sent nothing if the IOTLB miss message is invalid"). The two come over
+ * different sockets, so a good reply that is read before its update waits until
+ * the requests that are there have been read; without an update among them it
+ * has refused. A front-end that never answers has a ring that never goes on, and
+ * nothing else.
  *
  * An invalidation leaves the table at once, so nobody finds it any more, and is
  * acknowledged when each ring has dropped it and no chain in flight uses it. A
@@ -34,6 +39,7 @@ static void want(struct vu_ring *vr, iova_t addr, uint32_t perm)
 	if (m->state != VU_MISS_NONE && m->addr.v == addr.v && m->perm == perm)
 		return;
 	m->state = VU_MISS_WANTED;
+	m->replied = false;
 	m->addr = addr;
 	m->perm = perm;
 	m->nr++;
@@ -103,9 +109,10 @@ void vu_iotlb_replied(struct vu_ring *vr, bool refused)
 {
 	bool denied, answered = is_answered(vr, &denied);
 
-	/* Without an entry that is denied: the update is still on its way. */
-	if (!answered && !refused && !denied)
+	if (!answered && !refused && !denied) {
+		vr->miss.replied = true;
 		return;
+	}
 	if (denied)
 		vu_backend_access_failed(vr->dev, vr->miss.addr, vr->miss.perm);
 	if (!answered)
@@ -113,6 +120,25 @@ void vu_iotlb_replied(struct vu_ring *vr, bool refused)
 			    vr->name, (unsigned long long)vr->miss.addr.v,
 			    vr->miss.perm & IOTLB_WRITE ? "writing" : "reading");
 	retry(vr, !answered);
+}
+
+static bool is_unsettled(const struct vu_ring *vr)
+{
+	return vr->miss.state == VU_MISS_ASKED && vr->miss.replied;
+}
+
+void vu_iotlb_settle(struct vu_dev *dev)
+{
+	bool at_rest = false;
+
+	for (unsigned int i = 0; i < dev->queues; i++) {
+		if (!is_unsettled(&dev->rings[i]))
+			continue;
+		at_rest = at_rest || vu_conn_is_at_rest(dev);
+		if (!at_rest)
+			return;
+		vu_iotlb_replied(&dev->rings[i], true);
+	}
 }
 
 void vu_iotlb_forget_miss(struct vu_ring *vr)

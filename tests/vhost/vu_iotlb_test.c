@@ -276,6 +276,94 @@ static void what_is_read_only_is_not_written(void **state)
 	kit_until(kit, kd->ring.used->idx.wire == 1);
 }
 
+/* The answer to a miss without waiting, as a front-end of several threads may send
+ * it: over two sockets. perm 0: no update. */
+static void answer_at_once(struct kit_dev *kd, const struct fe_msg *miss, bool reply_first,
+			   uint8_t perm)
+{
+	struct fe_iotlb_msg m;
+
+	memcpy(&m, miss->payload, sizeof(m));
+	assert_int_equal(m.type, FE_IOTLB_MISS);
+	m.iova &= ~4095ull;
+	m.size = 4096;
+	m.uva = fe_uva(&kd->fe, m.iova - FE_IOVA_BASE);
+	m.type = FE_IOTLB_UPDATE;
+	m.perm = perm;
+	if (reply_first && miss->hdr.flags & FE_FLAG_NEED_REPLY)
+		assert_int_equal(fe_backend_reply(&kd->fe, miss, 0), 0);
+	if (perm)
+		assert_int_equal(
+			fe_send(&kd->fe, FE_IOTLB_MSG, FE_VERSION, &m, sizeof(m), NULL, 0), 0);
+	if (!reply_first && miss->hdr.flags & FE_FLAG_NEED_REPLY)
+		assert_int_equal(fe_backend_reply(&kd->fe, miss, 0), 0);
+}
+
+/* One chain, whose misses are answered like this: what the device wrote, and how
+ * many accesses it says have failed. */
+static uint32_t serve_answering(struct kit_dev *kd, bool reply_first, uint8_t perm,
+				unsigned int *nr_failed)
+{
+	uint32_t len = UINT32_MAX;
+	void *cookie = NULL;
+	struct fe_msg msg;
+
+	*nr_failed = 0;
+	/* Without acknowledgements nobody has waited for the invalidation. */
+	assert_int_equal(fe_iommu_unmap(&kd->fe, kd->buf, 4096), 0);
+	assert_int_equal(fe_sync(&kd->fe), 0);
+	kit_submit(kd);
+	for (int i = 0; i < 1000 && !drv_reap(&kd->ring, &cookie, &len); i++) {
+		kit_pump(guest.kit);
+		if (fe_backend_take(&kd->fe, &msg, 0))
+			continue;
+		if (((struct fe_iotlb_msg *)msg.payload)->type == FE_IOTLB_ACCESS_FAIL)
+			++*nr_failed;
+		else
+			answer_at_once(kd, &msg, reply_first, perm);
+	}
+	assert_ptr_equal(cookie, kd);
+	return len;
+}
+
+/* The reply and the update it stands for may be read in any order. */
+static void answer_in_any_order(struct kit *kit, struct kit_dev *kd)
+{
+	unsigned int nr_failed;
+
+	guest_until(kit_ring_is(kd, "started"));
+	guest.silent = true;
+	for (int reply_first = 0; reply_first < 2; reply_first++) {
+		assert_int_equal(serve_answering(kd, reply_first, RW, &nr_failed), 8);
+		assert_int_equal(nr_failed, 0);
+		/* What may be read only is not written, and the front-end is told. */
+		assert_int_equal(serve_answering(kd, reply_first, READ, &nr_failed), 0);
+		assert_int_equal(nr_failed, 1);
+	}
+	kit_serve(kit, &kit->witness);
+}
+
+static void a_reply_may_be_read_before_its_update(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	unsigned int nr_failed;
+
+	answer_in_any_order(kit, kd);
+	/* "The front-end sent nothing if the IOTLB miss message is invalid." */
+	assert_int_equal(serve_answering(kd, true, 0, &nr_failed), 0);
+	guest.silent = false;
+	kit_serve(kit, kd);
+}
+
+static void without_replies_the_updates_are_the_answers(void **state)
+{
+	struct kit *kit = *state;
+
+	kit->victim.no_proto = 1ull << FE_PROTO_REPLY_ACK;
+	answer_in_any_order(kit, bring_up(kit, 0));
+}
+
 static void wait_for_one(struct kit_dev *kd)
 {
 	void *cookie = NULL;
@@ -396,6 +484,40 @@ static void memory_that_goes_takes_its_translations_along(void **state)
 	kit_serve(kit, kd);
 }
 
+/* The table forgets for lack of room; what it forgot is asked for again. */
+static void a_guest_that_maps_without_end_is_still_served(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = bring_up(kit, 0);
+	uint64_t uva = fe_uva(&kd->fe, kd->buf), misses;
+
+	kit_serve(kit, kd);
+	for (uint64_t i = 0; i < 40000; i++) {
+		const struct fe_iotlb_msg m = { .iova = 8192 * i,
+						.size = 4096,
+						.uva = uva,
+						.perm = RW,
+						.type = FE_IOTLB_UPDATE };
+
+		assert_int_equal(fe_send(&kd->fe, FE_IOTLB_MSG, FE_VERSION, &m, sizeof(m), NULL, 0),
+				 0);
+		if (i % 32 == 31)
+			assert_int_equal(fe_sync(&kd->fe), 0);
+	}
+	assert_true(iotlb_count(kd, "evictions") > 20000);
+	assert_true(iotlb_count(kd, "entries") <= 16384);
+	/* The ring's own areas may be forgotten: it goes on, and so it does after it
+	 * has been stopped. */
+	assert_true(kit_ring_is(kd, "started"));
+	misses = kd->fe.nr_misses;
+	kit_serve(kit, kd);
+	assert_int_equal(drv_stop(&kd->ring), 0);
+	assert_int_equal(drv_start(&kd->ring), 0);
+	guest_until(kit_ring_is(kd, "started"));
+	kit_serve(kit, kd);
+	assert_true(kd->fe.nr_misses > misses);
+}
+
 /* --- bad messages ------------------------------------------------------------------------------ */
 
 static void messages_that_make_no_sense_are_refused(void **state)
@@ -498,6 +620,9 @@ int main(void)
 		TEST(without_a_channel_nobody_is_asked),
 		TEST(an_address_the_front_end_refuses_is_a_malformed_chain),
 		TEST(what_is_read_only_is_not_written),
+		TEST(a_reply_may_be_read_before_its_update),
+		TEST(without_replies_the_updates_are_the_answers),
+		TEST(a_guest_that_maps_without_end_is_still_served),
 		TEST(an_invalidation_waits_for_what_uses_it_and_only_that),
 		TEST(a_ring_whose_addresses_go_stops_until_they_are_back),
 		TEST(everything_may_be_invalidated_at_once),

@@ -262,7 +262,8 @@ void kit_bring_up(struct kit *kit, struct kit_dev *kd, enum kit_stage stage, uin
 	kit_until(kit, vu_dev_is_connected(kd->skel.dev));
 	if (stage < KIT_NEGOTIATED)
 		return;
-	assert_int_equal(fe_negotiate(&kd->fe, features | 1ull << VIRTIO_F_VERSION_1, KIT_PROTO),
+	assert_int_equal(fe_negotiate(&kd->fe, features | 1ull << VIRTIO_F_VERSION_1,
+				      KIT_PROTO & ~kd->no_proto),
 			 0);
 	if (stage < KIT_MEMORY)
 		return;

@@ -55,6 +55,7 @@ struct kit_dev {
 	struct drv_ring ring;
 	int region;
 	uint64_t buf; /* gpa of a page for requests */
+	uint64_t no_proto; /* protocol features that are not to be negotiated */
 	bool has_ring;
 	bool gone; /* vu_dev_destroy() has finished */
 	char path[108];
