@@ -257,6 +257,9 @@ void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r)
 
 void vu_iotlb_forget(struct vu_dev *dev)
 {
+	/* A ring may wait for its own addresses; the answer would be to nothing. */
+	for (unsigned int i = 0; i < dev->queues; i++)
+		vu_iotlb_forget_miss(&dev->rings[i]);
 	iotlb_destroy(dev->iotlb);
 	dev->iotlb = NULL;
 }

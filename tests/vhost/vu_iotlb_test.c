@@ -196,6 +196,26 @@ static void a_miss_holds_up_its_ring_and_nothing_else(void **state)
 	assert_int_equal(drv_start(&kd->ring), 0);
 }
 
+/* A ring that waits for its own addresses does not run: features may change. */
+static void the_iommu_may_go_while_it_is_asked(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd;
+	struct fe_msg miss;
+
+	guest.silent = true;
+	kd = bring_up(kit, 0);
+	assert_int_equal(fe_backend_take(&kd->fe, &miss, kd->fe.timeout_ms), 0);
+	assert_int_equal(fe_set_u64(&kd->fe, FE_SET_FEATURES, kd->fe.features & ~IOMMU), 0);
+	assert_int_equal(fe_backend_reply(&kd->fe, &miss, 0), 0);
+	kit_no_answer(kit, kd);
+	assert_int_equal(fe_set_u64(&kd->fe, FE_SET_FEATURES, kd->fe.features), 0);
+	guest.silent = false;
+	assert_int_equal(drv_start(&kd->ring), 0);
+	guest_until(kit_ring_is(kd, "started"));
+	kit_serve(kit, kd);
+}
+
 static void a_front_end_may_leave_while_it_is_asked(void **state)
 {
 	struct kit *kit = *state;
@@ -616,6 +636,7 @@ int main(void)
 		TEST(what_is_written_is_logged_by_guest_physical_address),
 		TEST(a_ring_waits_for_its_own_addresses),
 		TEST(a_miss_holds_up_its_ring_and_nothing_else),
+		TEST(the_iommu_may_go_while_it_is_asked),
 		TEST(a_front_end_may_leave_while_it_is_asked),
 		TEST(without_a_channel_nobody_is_asked),
 		TEST(an_address_the_front_end_refuses_is_a_malformed_chain),
