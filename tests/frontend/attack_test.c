@@ -100,8 +100,10 @@ static void run_attack(void **state)
 	for (int packed = 0; packed < (a->both_rings ? 2 : 1); packed++) {
 		assert_int_equal(attack_open(&victim, victim_sock, a->stage, packed), 0);
 		/* Not the same rings twice. */
-		if (a->stage == ATTACK_RUNNING)
+		if (a->stage >= ATTACK_RUNNING)
 			assert_int_equal(victim.ring[0]->packed, packed);
+		assert_int_equal(fe_has(victim.fe, VIRTIO_F_ACCESS_PLATFORM),
+				 a->stage == ATTACK_IOMMU);
 		a->run(&victim);
 		attack_witness_serves();
 		attack_abandon(&victim);
@@ -200,6 +202,7 @@ int main(int argc, char **argv)
 	n = add_tests(tests, n, attacks_msg);
 	n = add_tests(tests, n, attacks_setup);
 	n = add_tests(tests, n, attacks_ring);
+	n = add_tests(tests, n, attacks_iommu);
 	n = add_tests(tests, n, attacks_device);
 	failed = _cmocka_run_group_tests("attacks", tests, n, start, stop);
 	unlink(victim_sock);

@@ -27,6 +27,7 @@ enum attack_stage {
 	ATTACK_CONNECTED, /* nothing said */
 	ATTACK_NEGOTIATED, /* features; a region that was not shared */
 	ATTACK_RUNNING, /* rings started */
+	ATTACK_IOMMU, /* the same behind a virtual IOMMU */
 };
 
 struct attack {
@@ -41,13 +42,18 @@ struct attack {
 		.name = #fn, .run = fn, .stage = ATTACK_RUNNING, .both_rings = true                \
 	}
 
+#define ATTACK_BOTH_IOMMU(fn)                                                                      \
+	{                                                                                          \
+		.name = #fn, .run = fn, .stage = ATTACK_IOMMU, .both_rings = true                  \
+	}
+
 #define AT(stage_, fn)                                                                             \
 	{                                                                                          \
 		.name = #fn, .run = fn, .stage = stage_                                            \
 	}
 
 /* All end with a NULL name. */
-extern const struct attack attacks_msg[], attacks_setup[], attacks_ring[];
+extern const struct attack attacks_msg[], attacks_setup[], attacks_ring[], attacks_iommu[];
 
 /* --- what attack_test.c wants to know of the kind of device: attacks_blk.c and
  * attacks_net.c ------------------------------------------------------------------- */
@@ -93,6 +99,14 @@ bool attack_is_used(const struct victim *v);
 void attack_assert_reaction(struct victim *v);
 /* Both. */
 void attack_chain(struct victim *v, const struct raw *d, unsigned int nr);
+
+/* --- attacks_iommu.c --------------------------------------------------------------- */
+
+/* The victim's virtual IOMMU, which answers as long as the attack wants it to: the
+ * pump of a front-end, which is its argument. */
+void attack_iommu_pump(void *fe);
+/* A new front-end: it answers. */
+void attack_iommu_reset(void);
 
 /* --- attack_test.c ----------------------------------------------------------------- */
 

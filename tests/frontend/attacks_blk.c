@@ -27,8 +27,9 @@ void attack_exec(const char *program, const char *victim, const char *witness_pa
 	const char *scheme = files ? "uring:" : "mem:1M";
 	char args[2][256];
 
-	snprintf(args[0], sizeof(args[0]), "--device=name=victim,socket=%s,store=%s%s,queues=%d",
-		 victim, scheme, files ? files[0] : "", ATTACK_QUEUES);
+	snprintf(args[0], sizeof(args[0]),
+		 "--device=name=victim,socket=%s,store=%s%s,queues=%d,iommu=on", victim, scheme,
+		 files ? files[0] : "", ATTACK_QUEUES);
 	snprintf(args[1], sizeof(args[1]), "--device=name=witness,socket=%s,store=%s%s",
 		 witness_path, scheme, files ? files[1] : "");
 	execl(program, "ringbolt-blk", args[0], args[1], NULL);
@@ -75,11 +76,15 @@ int attack_open(struct victim *v, const char *path, enum attack_stage stage, boo
 		.packed = packed,
 		.indirect = true,
 		.event_idx = true,
+		.iommu = stage == ATTACK_IOMMU,
 		.mem = 4 << 20,
+		.pump = stage == ATTACK_IOMMU ? attack_iommu_pump : NULL,
+		.pump_opaque = &blk.fe,
 	};
 	int err;
 
-	if (stage == ATTACK_RUNNING) {
+	attack_iommu_reset();
+	if (stage >= ATTACK_RUNNING) {
 		err = blk_open(&blk, &conf);
 	} else {
 		memset(&blk, 0, sizeof(blk));
@@ -87,8 +92,9 @@ int attack_open(struct victim *v, const char *path, enum attack_stage stage, boo
 		blk.region = fe_mem_new(&blk.fe, conf.mem);
 		err = fe_connect(&blk.fe, path);
 		if (!err && stage == ATTACK_NEGOTIATED)
-			err = fe_negotiate(&blk.fe, ~0ull & ~(1ull << FE_F_LOG_ALL),
-					   ~(1ull << FE_PROTO_INBAND_NOTIFICATIONS));
+			err = fe_negotiate(
+				&blk.fe, ~(1ull << FE_F_LOG_ALL | 1ull << VIRTIO_F_ACCESS_PLATFORM),
+				~(1ull << FE_PROTO_INBAND_NOTIFICATIONS));
 	}
 	*v = (struct victim){
 		.fe = &blk.fe,

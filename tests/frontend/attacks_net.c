@@ -25,6 +25,7 @@
 #include "tests/frontend/netdrv.h"
 
 #define FRAME_LEN 60
+#define IOMMU (1ull << VIRTIO_F_ACCESS_PLATFORM)
 #define RX 0
 #define TX 1
 #define NEXT VIRTQ_DESC_F_NEXT
@@ -44,7 +45,8 @@ void attack_exec(const char *program, const char *victim, const char *witness_pa
 
 	snprintf(second_path, sizeof(second_path), "%s2", witness_path);
 	for (unsigned int i = 0; i < ARRAY_SIZE(path); i++)
-		snprintf(arg[i], sizeof(arg[i]), "--port=socket=%s,ctrl-vq=off", path[i]);
+		snprintf(arg[i], sizeof(arg[i]), "--port=socket=%s,ctrl-vq=off%s", path[i],
+			 i ? "" : ",iommu=on");
 	execl(program, "ringbolt-net", arg[0], arg[1], arg[2], NULL);
 }
 
@@ -117,7 +119,8 @@ static int greet(const char *path, enum attack_stage stage)
 	net.region = fe_mem_new(&net.fe, 4 << 20);
 	err = fe_connect(&net.fe, path);
 	if (!err && stage == ATTACK_NEGOTIATED)
-		err = fe_negotiate(&net.fe, ~0ull & ~(1ull << FE_F_LOG_ALL),
+		err = fe_negotiate(&net.fe,
+				   ~(1ull << FE_F_LOG_ALL | 1ull << VIRTIO_F_ACCESS_PLATFORM),
 				   ~(1ull << FE_PROTO_INBAND_NOTIFICATIONS));
 	return err;
 }
@@ -127,12 +130,17 @@ int attack_open(struct victim *v, const char *path, enum attack_stage stage, boo
 	const struct net_conf conf = {
 		.path = path,
 		.ring_size = ATTACK_RING_SIZE,
-		.features = NET_FEATURES_ALL | (packed ? 1ull << VIRTIO_F_RING_PACKED : 0),
+		.features = (stage == ATTACK_IOMMU ? NET_FEATURES_ALL : NET_FEATURES_ALL & ~IOMMU) |
+			    (packed ? 1ull << VIRTIO_F_RING_PACKED : 0),
 		.indirect = true,
 		.no_ctrl = true,
+		.pump = stage == ATTACK_IOMMU ? attack_iommu_pump : NULL,
+		.pump_opaque = &net.fe,
 	};
-	int err = stage == ATTACK_RUNNING ? net_open(&net, &conf) : greet(path, stage);
+	int err;
 
+	attack_iommu_reset();
+	err = stage >= ATTACK_RUNNING ? net_open(&net, &conf) : greet(path, stage);
 	*v = (struct victim){
 		.fe = &net.fe,
 		.path = path,

@@ -32,6 +32,8 @@ static uint64_t wanted_features(const struct blk_conf *c)
 		f |= 1ull << VIRTIO_F_RING_EVENT_IDX;
 	if (c->in_order)
 		f |= 1ull << VIRTIO_F_IN_ORDER;
+	if (c->iommu)
+		f |= 1ull << VIRTIO_F_ACCESS_PLATFORM;
 	if (c->indirect)
 		f |= 1ull << VIRTIO_F_RING_INDIRECT_DESC;
 	return f & ~c->without;

@@ -34,6 +34,7 @@ struct blk_conf {
 	unsigned int queues;
 	uint16_t queue_size;
 	bool packed, event_idx, in_order, indirect; /* wanted; left out if not offered */
+	bool iommu; /* the same: ACCESS_PLATFORM */
 	uint64_t without; /* virtio features not to take though offered */
 	uint64_t proto_without; /* the same of the protocol features */
 	uint64_t mem; /* bytes of guest memory; 0: 64 MiB */
