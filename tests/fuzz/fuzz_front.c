@@ -20,6 +20,7 @@
 /* Ring i lies in the first file. */
 #define RING_OFF(i) ((i)*0x4000ull)
 #define RING_SIZE 16
+#define LARGE_SIZE 1024
 #define AVAIL_OFF 0x2000
 #define USED_OFF 0x3000
 #define BUF_OFF 0x8000ull
@@ -32,6 +33,7 @@ static const uint64_t mem_lens[FUZZ_MEMS] = { 0x10000, 0x1000, 0x100000, 100 };
 void fuzz_front_open(struct fuzz_front *f)
 {
 	f->sock = -1;
+	f->back = -1;
 	for (unsigned int i = 0; i < FUZZ_MEMS; i++) {
 		f->mem[i] = memfd_create(FUZZ_MEM_NAME, MFD_CLOEXEC);
 		assert(f->mem[i] >= 0 && !ftruncate(f->mem[i], (off_t)mem_lens[i]));
@@ -61,7 +63,10 @@ void fuzz_front_leave(struct fuzz_front *f)
 {
 	if (f->sock >= 0)
 		close(f->sock);
+	if (f->back >= 0)
+		close(f->back);
 	f->sock = -1;
+	f->back = -1;
 	memset(f->avail_idx, 0, sizeof(f->avail_idx));
 }
 
@@ -114,6 +119,18 @@ static int make_fd(struct fuzz_front *f, uint8_t kind)
 	default:
 		return fcntl(f->mem[kind % FUZZ_MEMS], F_DUPFD_CLOEXEC, 0);
 	}
+}
+
+/* The device's end of a new back-end channel. */
+static int make_channel(struct fuzz_front *f)
+{
+	int fds[2];
+
+	assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds));
+	if (f->back >= 0)
+		close(f->back);
+	f->back = fds[0];
+	return fds[1];
 }
 
 static void add_fd(struct message *m, int fd)
@@ -207,6 +224,7 @@ static uint64_t take_features(struct fuzz_input *in)
 	features |= kind & 4 ? 1ull << VIRTIO_F_RING_EVENT_IDX : 0;
 	features |= kind & 8 ? 1ull << VHOST_F_LOG_ALL : 0;
 	features |= kind & 16 ? 1ull << VIRTIO_F_RING_INDIRECT_DESC : 0;
+	features |= kind & 32 ? 1ull << VIRTIO_F_ACCESS_PLATFORM : 0;
 	return features;
 }
 
@@ -222,6 +240,53 @@ static uint64_t offered_protocol(uint8_t kind)
 		       1ull << VHOST_USER_PROTOCOL_F_MTU;
 
 	return kind & 1 ? all & ~(1ull << (kind >> 4)) : all;
+}
+
+/*
+ * The virtual IOMMU: rings are where the front-end has them, so that the same
+ * addresses do with and without; buffers are where the guest has them. PAGES of
+ * either, with one behind the end of the first file.
+ */
+#define PAGE 0x1000ull
+#define PAGES 18
+
+static uint64_t good_uaddr(uint64_t iova)
+{
+	return iova >= UVA ? iova : UVA + iova;
+}
+
+static struct vu_iotlb_msg take_iotlb(struct fuzz_input *in)
+{
+	uint8_t kind = fuzz_u8(in), page = fuzz_u8(in) % PAGES, spoil;
+	struct vu_iotlb_msg m = {
+		.iova = (kind & 1 ? UVA : 0) + page * PAGE,
+		.size = PAGE << (kind >> 1 & 3),
+		.perm = 3,
+		.type = kind & 8 ? VHOST_IOTLB_INVALIDATE : VHOST_IOTLB_UPDATE,
+	};
+
+	m.uaddr = good_uaddr(m.iova);
+	if (kind & 16)
+		m.uaddr = UVA + fuzz_u8(in) % PAGES * PAGE;
+	if (kind & 32)
+		m.perm = fuzz_u8(in) & 3;
+	if (kind < 0xc0)
+		return m;
+	spoil = fuzz_u8(in);
+	if (spoil & 1)
+		m.iova = spoil & 0x80 ? fuzz_u64(in) : m.iova + fuzz_u16(in);
+	if (spoil & 2)
+		m.size = spoil & 0x80 ? fuzz_u64(in) : fuzz_u16(in);
+	if (spoil & 4)
+		m.uaddr = spoil & 0x80 ? fuzz_u64(in) : UVA + fuzz_u16(in);
+	if (spoil & 8)
+		m.perm = fuzz_u8(in);
+	if (spoil & 16)
+		m.type = fuzz_u8(in);
+	/* To the end of all addresses, or one byte too far. */
+	if (spoil & 32)
+		m.size = 0 - m.iova + (spoil >> 6 & 1);
+	return m;
 }
 
 static void fill_state(struct message *m, struct fuzz_input *in)
@@ -302,6 +367,8 @@ static void fill_ring(struct fuzz_front *f, struct message *m, struct fuzz_input
 /* The payload and descriptors a request should have, with values of the input's. */
 static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 {
+	uint8_t kind;
+
 	m->hdr.size = sizeof(m->payload.u64);
 	switch (m->hdr.request) {
 	case VHOST_USER_SET_FEATURES:
@@ -331,9 +398,17 @@ static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 		fill_config(m, in);
 		break;
 	case VHOST_USER_SET_LOG_FD:
-	case VHOST_USER_SET_BACKEND_REQ_FD:
 		m->hdr.size = 0;
 		add_fd(m, make_fd(f, fuzz_u8(in)));
+		break;
+	case VHOST_USER_SET_BACKEND_REQ_FD:
+		kind = fuzz_u8(in);
+		m->hdr.size = 0;
+		add_fd(m, kind & 64 ? make_channel(f) : make_fd(f, kind));
+		break;
+	case VHOST_USER_IOTLB_MSG:
+		m->payload.iotlb = take_iotlb(in);
+		m->hdr.size = sizeof(m->payload.iotlb);
 		break;
 	case VHOST_USER_SEND_RARP:
 	case VHOST_USER_NET_SET_MTU:
@@ -355,9 +430,9 @@ static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 	}
 }
 
-void fuzz_front_message(struct fuzz_front *f, struct fuzz_input *in)
+static void say_request(struct fuzz_front *f, struct fuzz_input *in, uint32_t request)
 {
-	struct message m = { .hdr = { .request = fuzz_u8(in) % 48 } };
+	struct message m = { .hdr = { .request = request } };
 	uint8_t kind = fuzz_u8(in);
 	size_t cut = SIZE_MAX;
 
@@ -392,6 +467,16 @@ void fuzz_front_message(struct fuzz_front *f, struct fuzz_input *in)
 		}
 	}
 	send_message(f, &m, cut);
+}
+
+void fuzz_front_message(struct fuzz_front *f, struct fuzz_input *in)
+{
+	say_request(f, in, fuzz_u8(in) % 48);
+}
+
+void fuzz_front_iotlb(struct fuzz_front *f, struct fuzz_input *in)
+{
+	say_request(f, in, VHOST_USER_IOTLB_MSG);
 }
 
 /* --- a front-end that behaves ------------------------------------------------------------ */
@@ -439,23 +524,135 @@ static void say_memory(struct fuzz_front *f)
 	f->turn(f);
 }
 
+static void say_update(struct fuzz_front *f, uint64_t iova, uint64_t size, uint64_t uaddr,
+		       uint8_t perm)
+{
+	struct message m = { .hdr = { VHOST_USER_IOTLB_MSG, VHOST_USER_VERSION,
+				      sizeof(m.payload.iotlb) },
+			     .payload.iotlb = { .iova = iova,
+						.size = size,
+						.uaddr = uaddr,
+						.perm = perm,
+						.type = VHOST_IOTLB_UPDATE } };
+
+	send_message(f, &m, SIZE_MAX);
+}
+
+/* A channel to be asked over, and what is in memory told at once or left for
+ * questions. */
+static void say_iommu(struct fuzz_front *f, struct fuzz_input *in)
+{
+	struct message m = { .hdr = { VHOST_USER_SET_BACKEND_REQ_FD, VHOST_USER_VERSION, 0 } };
+	uint8_t kind = fuzz_u8(in);
+
+	add_fd(&m, make_channel(f));
+	send_message(f, &m, SIZE_MAX);
+	f->turn(f);
+	if (kind & 1)
+		say_update(f, UVA, mem_lens[0], UVA, 3);
+	if (kind & 2)
+		say_update(f, 0, mem_lens[0], UVA, 3);
+	/* Some pages of the rings elsewhere than they seem. */
+	for (unsigned int i = 0; i < (kind >> 4 & 3); i++)
+		say_update(f, UVA + fuzz_u8(in) % 8 * PAGE, PAGE, UVA + fuzz_u8(in) % PAGES * PAGE,
+			   3);
+	f->turn(f);
+}
+
+static bool read_all(int fd, void *buf, size_t len)
+{
+	return recv(fd, buf, len, MSG_DONTWAIT) == (ssize_t)len;
+}
+
+static void reply(struct fuzz_front *f, const struct vu_hdr *asked, uint64_t value)
+{
+	struct {
+		struct vu_hdr hdr;
+		uint64_t value;
+	} __attribute__((packed)) r = {
+		.hdr = { asked->request, VHOST_USER_VERSION | VHOST_USER_REPLY, sizeof(value) },
+		.value = value,
+	};
+
+	(void)!send(f->back, &r, sizeof(r), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Something else than an answer. */
+static void answer_badly(struct fuzz_front *f, struct fuzz_input *in, const struct vu_hdr *asked)
+{
+	uint8_t garbage[24];
+
+	switch (fuzz_u8(in) % 4) {
+	case 0:
+		close(f->back);
+		f->back = -1;
+		break;
+	case 1:
+		for (size_t i = 0; i < sizeof(garbage); i++)
+			garbage[i] = fuzz_u8(in);
+		(void)!send(f->back, garbage, sizeof(garbage), MSG_DONTWAIT | MSG_NOSIGNAL);
+		break;
+	case 2:
+		for (unsigned int n = fuzz_u8(in) % 80; n; n--)
+			reply(f, asked, n & 1);
+		break;
+	default:
+		break;
+	}
+}
+
+void fuzz_front_answer(struct fuzz_front *f, struct fuzz_input *in)
+{
+	uint8_t kind = fuzz_u8(in);
+	struct vu_iotlb_msg m;
+	struct vu_hdr hdr;
+	uint64_t page;
+
+	if (f->back < 0 || !read_all(f->back, &hdr, sizeof(hdr)) || hdr.size != sizeof(m) ||
+	    !read_all(f->back, &m, sizeof(m)))
+		return;
+	assert(hdr.request == VHOST_USER_BACKEND_IOTLB_MSG);
+	if (m.type != VHOST_IOTLB_MISS)
+		return;
+	/* A question for no access, or for all, is none. */
+	assert(m.perm && m.perm <= 3);
+	if (kind >= 0xe0) {
+		answer_badly(f, in, &hdr);
+		return;
+	}
+	page = m.iova & ~(PAGE - 1);
+	if (kind & 1 && hdr.flags & VHOST_USER_NEED_REPLY)
+		reply(f, &hdr, kind >> 1 & 1);
+	if (kind & 0x1c)
+		say_update(f, page, PAGE,
+			   kind & 0x20 ? UVA + fuzz_u8(in) % PAGES * PAGE : good_uaddr(page),
+			   kind & 0x10 ? 3 : (uint8_t)(kind >> 2 & 3));
+	if (!(kind & 1) && hdr.flags & VHOST_USER_NEED_REPLY)
+		reply(f, &hdr, !(kind & 0x1c));
+}
+
 /* Everything up to running rings. */
 void fuzz_front_bring_up(struct fuzz_front *f, struct fuzz_input *in)
 {
 	uint64_t features = take_features(in) | 1ull << VHOST_USER_F_PROTOCOL_FEATURES;
 	uint32_t base = features & 1ull << VIRTIO_F_RING_PACKED ? 0x80008000 : 0;
+	/* Of several pages, behind an IOMMU. */
+	uint32_t size = features & 1ull << VIRTIO_F_ACCESS_PLATFORM && fuzz_u8(in) & 1 ? LARGE_SIZE
+										       : RING_SIZE;
 
 	say_u64(f, VHOST_USER_SET_FEATURES, features, -1);
 	say_u64(f, VHOST_USER_SET_PROTOCOL_FEATURES, offered_protocol(0), -1);
 	say_memory(f);
 	if (features & 1ull << VHOST_F_LOG_ALL)
 		say_log(f);
+	if (features & 1ull << VIRTIO_F_ACCESS_PLATFORM)
+		say_iommu(f, in);
 	for (unsigned int i = 0; i < FUZZ_QUEUES; i++) {
 		struct message m = { .hdr = { VHOST_USER_SET_VRING_ADDR, VHOST_USER_VERSION,
 					      sizeof(m.payload.addr) },
 				     .payload.addr = ring_addr(i) };
 
-		say_state(f, VHOST_USER_SET_VRING_NUM, i, RING_SIZE);
+		say_state(f, VHOST_USER_SET_VRING_NUM, i, size);
 		say_state(f, VHOST_USER_SET_VRING_BASE, i, base);
 		send_message(f, &m, SIZE_MAX);
 		say_u64(f, VHOST_USER_SET_VRING_CALL, i, make_fd(f, fuzz_u8(in)));
@@ -493,6 +690,7 @@ void fuzz_front_chain(struct fuzz_front *f, struct fuzz_input *in)
 
 	poke(f, RING_OFF(i) + at * 16, kind & 1 ? (void *)p : (void *)d, 32);
 	poke(f, RING_OFF(i) + AVAIL_OFF + 4 + n % RING_SIZE * 2, &head, 2);
+	poke(f, RING_OFF(i) + AVAIL_OFF + 4 + n % LARGE_SIZE * 2, &head, 2);
 	poke(f, RING_OFF(i) + AVAIL_OFF + 2, &idx, 2);
 	if (kind & 2)
 		(void)!write(f->kick[i], &(uint64_t){ 1 }, 8);

@@ -22,6 +22,7 @@ struct fuzz_front {
 	struct sockaddr_un addr; /* of the device */
 	socklen_t addr_len;
 	int sock; /* -1: away */
+	int back; /* our end of the back-end channel; -1: none */
 	int mem[FUZZ_MEMS]; /* what memory and logs are made of */
 	int kick[FUZZ_QUEUES];
 	uint16_t avail_idx[FUZZ_QUEUES];
@@ -42,6 +43,10 @@ void fuzz_front_read(struct fuzz_front *f);
 void fuzz_front_message(struct fuzz_front *f, struct fuzz_input *in);
 /* All messages up to running rings. */
 void fuzz_front_bring_up(struct fuzz_front *f, struct fuzz_input *in);
+/* What a virtual IOMMU says: an update or invalidation, or the answer to what the
+ * device asks over the back-end channel. */
+void fuzz_front_iotlb(struct fuzz_front *f, struct fuzz_input *in);
+void fuzz_front_answer(struct fuzz_front *f, struct fuzz_input *in);
 /* A chain for a ring; a write anywhere in the first file; a file cut or grown. */
 void fuzz_front_chain(struct fuzz_front *f, struct fuzz_input *in);
 void fuzz_front_poke(struct fuzz_front *f, struct fuzz_input *in);

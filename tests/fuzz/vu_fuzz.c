@@ -175,6 +175,15 @@ static void step(struct world *w, struct fuzz_input *in)
 	case 8:
 		vu_dev_config_changed(w->skel.dev);
 		break;
+	case 9:
+		fuzz_front_iotlb(&w->front, in);
+		turns(w, 1);
+		break;
+	case 10:
+	case 11:
+		fuzz_front_answer(&w->front, in);
+		turns(w, 1);
+		break;
 	default:
 		fuzz_front_message(&w->front, in);
 		if (kind & 0x80)
