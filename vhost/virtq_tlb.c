@@ -29,6 +29,8 @@ static void retry_run(struct loop_work *w)
 	if (!tlb->vq->poll)
 		virtq_burst_ahead(tlb->vq);
 	virtq_unlock(tlb->vq);
+	/* Pairs with the acquire in vu_rings_move(). */
+	store_release(&tlb->retry_posted, false);
 }
 
 int virtq_tlb_create(struct virtq *vq, struct iotlb *iotlb, struct evloop *ev,
@@ -72,6 +74,7 @@ void virtq_tlb_retry(struct virtq *vq, bool refused)
 	struct virtq_tlb *tlb = vq->tlb;
 
 	tlb->retry_refused = refused;
+	write_once(&tlb->retry_posted, true);
 	loop_post(vq->loop, &tlb->retry_work);
 }
 

@@ -70,6 +70,7 @@ struct virtq_tlb {
 	struct ev_work miss_work; /* posted when the ring stalls */
 	struct loop_work retry_work; /* to try again */
 	bool retry_refused; /* what retry_work says */
+	bool retry_posted; /* the loop clears it, and then is done with retry_work */
 	uint64_t nr_misses; /* asked of the front-end */
 };
 

@@ -149,6 +149,7 @@ struct vu_ring {
 	struct vu_miss miss;
 
 	enum vu_ring_state state;
+	bool stopping; /* a STOP is posted and not answered: its loop may be done with it */
 	bool active; /* as the device was told */
 	struct loop *wanted; /* where the operator wants it; NULL: anywhere */
 	struct loop *from, *to; /* while moving */
@@ -397,6 +398,8 @@ void vu_iotlb_replied(struct vu_ring *vr, bool refused);
 void vu_iotlb_settle(struct vu_dev *dev);
 /* The ring starts or has stopped. */
 void vu_iotlb_forget_miss(struct vu_ring *vr);
+/* The ring is on another loop: what could not be told it meanwhile. */
+void vu_iotlb_moved(struct vu_ring *vr);
 /* The region is about to go. */
 void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r);
 void vu_iotlb_forget(struct vu_dev *dev);

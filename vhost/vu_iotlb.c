@@ -79,10 +79,23 @@ static bool is_answered(const struct vu_ring *vr, bool *denied)
 static void retry(struct vu_ring *vr, bool refused)
 {
 	vr->miss.state = VU_MISS_NONE;
-	if (!vr->miss.stalled)
+	/* Answers come while a request is in progress, too. What is posted behind a
+	 * stop may find no ring; one that moves is seen to by vu_iotlb_moved(). */
+	if (!vr->miss.stalled || vr->stopping || vr->state == VU_RING_MOVING)
 		return;
 	vr->miss.stalled = false;
 	virtq_tlb_retry(&vr->vq, refused);
+}
+
+/* Stalled, and not asked: the update may have come meanwhile. */
+static void want_of_chain(struct vu_ring *vr)
+{
+	bool denied;
+
+	if (is_answered(vr, &denied))
+		retry(vr, false);
+	else
+		want(vr, vr->miss.addr, vr->miss.perm);
 }
 
 /* A ring has stalled: its loop tells. */
@@ -90,7 +103,6 @@ void vu_iotlb_ring_missed(struct ev_work *w)
 {
 	struct virtq_tlb *tlb = container_of(w, struct virtq_tlb, miss_work);
 	struct vu_ring *vr = container_of(tlb->vq, struct vu_ring, vq);
-	bool denied;
 
 	/* The loop tells before it answers a stop. */
 	assert(vu_ring_is_on_loop(vr));
@@ -98,11 +110,13 @@ void vu_iotlb_ring_missed(struct ev_work *w)
 	vr->miss.state = VU_MISS_NONE;
 	vr->miss.addr = tlb->miss_addr;
 	vr->miss.perm = tlb->miss_perm;
-	/* The update may have come while the loop was telling. */
-	if (is_answered(vr, &denied))
-		retry(vr, false);
-	else
-		want(vr, tlb->miss_addr, tlb->miss_perm);
+	want_of_chain(vr);
+}
+
+void vu_iotlb_moved(struct vu_ring *vr)
+{
+	if (vr->miss.stalled && vr->miss.state == VU_MISS_NONE)
+		want_of_chain(vr);
 }
 
 void vu_iotlb_replied(struct vu_ring *vr, bool refused)

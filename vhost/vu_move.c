@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "vhost/virtq_tlb.h"
 #include "vhost/vu_internal.h"
 
 static int moved_on(struct vu_dev *dev);
@@ -98,6 +99,10 @@ void vu_rings_move(struct vu_dev *dev)
 		struct vu_ring *vr = &dev->rings[i];
 
 		if (vr->state != VU_RING_RUNNING || !vr->wanted || vr->wanted == vr->vq.loop)
+			continue;
+		/* It would be found by its old loop after a stop on the new one: the next
+		 * request sees to it. */
+		if (!vr->vq.poll && vr->vq.tlb && load_acquire(&vr->vq.tlb->retry_posted))
 			continue;
 		log_debug("%s: from loop%u to loop%u", vr->name, loop_index(vr->vq.loop),
 			  loop_index(vr->wanted));

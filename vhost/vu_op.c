@@ -35,6 +35,7 @@ static void answered(struct loop_ring_op *rop)
 
 	if (rop->error && !dev->op.error)
 		dev->op.error = rop->error;
+	vr->stopping = false;
 	if (rop->kind == LOOP_RING_START)
 		vu_ring_started(vr, rop->error);
 	else if (rop->kind == LOOP_RING_STOP)
@@ -50,6 +51,7 @@ static void answered(struct loop_ring_op *rop)
 static void post(struct vu_ring *vr)
 {
 	vr->dev->op.outstanding++;
+	vr->stopping = vr->op.kind == LOOP_RING_STOP;
 	loop_ring_post(vr->vq.loop, &vr->op);
 }
 

@@ -238,6 +238,7 @@ void vu_ring_post_stop(struct vu_ring *vr)
 /* One ring less is set up. Its state is set next. */
 static void ring_forget(struct vu_ring *vr)
 {
+	vu_iotlb_forget_miss(vr);
 	virtq_fini(&vr->vq);
 	vu_areas_forget(vr);
 	vr->dev->nr_running--;
@@ -263,8 +264,10 @@ void vu_ring_give_up(struct vu_ring *vr, const char *what, int err)
 void vu_ring_started(struct vu_ring *vr, int error)
 {
 	if (vr->state == VU_RING_MOVING) {
-		if (!error)
-			vu_ring_set_state(vr, VU_RING_RUNNING);
+		if (error)
+			return;
+		vu_ring_set_state(vr, VU_RING_RUNNING);
+		vu_iotlb_moved(vr);
 		return;
 	}
 	if (error) {
@@ -286,7 +289,6 @@ void vu_ring_stopped(struct vu_ring *vr)
 	vu_ring_set_state(vr,
 			  vr->state == VU_RING_SUSPENDING ? VU_RING_SUSPENDED : VU_RING_STOPPED);
 	log_debug("%s: stopped at 0x%x", vr->name, vr->base);
-	vu_iotlb_forget_miss(vr);
 	if (vr->dev->iotlb && vr->state == VU_RING_SUSPENDED)
 		vu_iotlb_want_areas(vr);
 }

@@ -216,6 +216,38 @@ static void the_iommu_may_go_while_it_is_asked(void **state)
 	kit_serve(kit, kd);
 }
 
+/* The loop has let go of the ring, but nobody has heard of it yet. */
+static void a_reply_may_come_while_the_ring_is_stopped(void **state)
+{
+	const struct fe_vring_state s = { .index = 0 };
+	struct kit *kit = *state;
+	struct kit_dev *kd;
+	struct fe_msg msg;
+
+	for (int turns = 0; turns < 6; turns++) {
+		kd = bring_up(kit, turns % 2 ? PACKED : 0);
+		guest_until(kit_ring_is(kd, "started"));
+		guest.silent = true;
+		kit_submit(kd);
+		assert_int_equal(fe_backend_take(&kd->fe, &msg, kd->fe.timeout_ms), 0);
+		assert_int_equal(
+			fe_send(&kd->fe, FE_GET_VRING_BASE, FE_VERSION, &s, sizeof(s), NULL, 0), 0);
+		if (turns / 2 == 1)
+			kit_pump(kit);
+		assert_int_equal(fe_backend_reply(&kd->fe, &msg, 1), 0);
+		/* The loop first, then what came meanwhile. */
+		for (int i = 0; turns / 2 == 2 && i < KIT_LOOPS; i++)
+			loop_turn(kit->loops[i]);
+		assert_int_equal(fe_recv(&kd->fe, &msg), 0);
+		assert_true(kit_ring_is(kd, "stopped"));
+		for (int i = 0; i < 5; i++)
+			kit_pump(kit);
+		guest.silent = false;
+		kit_bring_down(kit, kd);
+	}
+	kit_serve(kit, &kit->witness);
+}
+
 static void a_front_end_may_leave_while_it_is_asked(void **state)
 {
 	struct kit *kit = *state;
@@ -637,6 +669,7 @@ int main(void)
 		TEST(a_ring_waits_for_its_own_addresses),
 		TEST(a_miss_holds_up_its_ring_and_nothing_else),
 		TEST(the_iommu_may_go_while_it_is_asked),
+		TEST(a_reply_may_come_while_the_ring_is_stopped),
 		TEST(a_front_end_may_leave_while_it_is_asked),
 		TEST(without_a_channel_nobody_is_asked),
 		TEST(an_address_the_front_end_refuses_is_a_malformed_chain),

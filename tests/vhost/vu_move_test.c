@@ -261,6 +261,41 @@ static void a_device_that_is_removed_in_the_middle_goes(void **state)
 	kit_destroy(kit, kd);
 }
 
+/* A ring that waits for a translation may be moved; what it is told between its two
+ * loops holds on the second. */
+static void a_translation_may_come_in_the_middle_of_a_move(void **state)
+{
+	const uint64_t iommu = 1ull << VIRTIO_F_ACCESS_PLATFORM;
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct fe_msg miss;
+	void *cookie;
+	uint32_t len;
+
+	kit_bring_up(kit, kd, KIT_RUNNING, iommu);
+	while (!kit_ring_is(kd, "started")) {
+		kit_pump(kit);
+		kit_answer(kit);
+	}
+	for (int refused = 1; refused >= 0; refused--) {
+		assert_int_equal(fe_iommu_unmap(&kd->fe, kd->buf, KIT_PAGE), 0);
+		kit_submit(kd);
+		assert_int_equal(fe_backend_take(&kd->fe, &miss, kd->fe.timeout_ms), 0);
+		place(kit, kd, !ring_loop(kd));
+		for (int i = 0; i < KIT_LOOPS; i++)
+			loop_turn(kit->loops[i]);
+		assert_true(kit_ring_is(kd, "moving"));
+		assert_int_equal(fe_backend_reply(&kd->fe, &miss, (uint64_t)refused), 0);
+		for (int i = 0; i < 1000 && !drv_reap(&kd->ring, &cookie, &len); i++) {
+			kit_pump(kit);
+			kit_answer(kit);
+		}
+		assert_int_equal(kd->ring.inflight, 0);
+		assert_int_equal(len, 8);
+	}
+	kit_serve(kit, kd);
+}
+
 static void a_ring_without_poll_is_only_counted_elsewhere(void **state)
 {
 	struct kit *kit = *state;
@@ -338,6 +373,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(a_ring_that_can_be_nowhere_fails_alone),
 	TEST(a_front_end_that_leaves_in_the_middle_is_let_go),
 	TEST(a_device_that_is_removed_in_the_middle_goes),
+	TEST(a_translation_may_come_in_the_middle_of_a_move),
 	TEST(a_ring_without_poll_is_only_counted_elsewhere),
 	TEST(rings_are_spread_by_what_makes_work),
 	TEST(rings_move_to_and_fro_under_load),
