@@ -400,6 +400,12 @@ void vu_iotlb_settle(struct vu_dev *dev);
 void vu_iotlb_forget_miss(struct vu_ring *vr);
 /* The ring is on another loop: what could not be told it meanwhile. */
 void vu_iotlb_moved(struct vu_ring *vr);
+/*
+ * Rings may have been stopped: if all are, nothing that was said of addresses is
+ * kept. QEMU does not tell of a guest's invalidations while it uses no ring, and
+ * the next driver finds other memory at the same addresses.
+ */
+void vu_iotlb_stopped(struct vu_dev *dev);
 /* The region is about to go. */
 void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r);
 void vu_iotlb_forget(struct vu_dev *dev);

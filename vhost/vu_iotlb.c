@@ -260,7 +260,19 @@ int vu_iotlb_set_features(struct vu_dev *dev, uint64_t features)
 		return iotlb_create(&dev->iotlb);
 	if (!wanted)
 		vu_iotlb_forget(dev);
+	vu_iotlb_stopped(dev);
 	return 0;
+}
+
+void vu_iotlb_stopped(struct vu_dev *dev)
+{
+	if (!dev->iotlb)
+		return;
+	for (unsigned int i = 0; i < dev->queues; i++)
+		if (vu_ring_is_on_loop(&dev->rings[i]) ||
+		    dev->rings[i].state == VU_RING_SUSPENDED)
+			return;
+	iotlb_clear(dev->iotlb);
 }
 
 void vu_iotlb_region_removed(struct vu_dev *dev, const struct gmem_region *r)

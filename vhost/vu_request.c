@@ -222,6 +222,7 @@ static int net_set_mtu(struct vu_dev *dev, struct vu_msg *msg)
 static int reset_device_done(struct vu_dev *dev)
 {
 	vu_rings_reset(dev, true);
+	vu_iotlb_stopped(dev);
 	dev->features = 0;
 	dev->status = 0;
 	if (dev->ops->reset)

@@ -155,6 +155,7 @@ static int base_ready(struct vu_dev *dev)
 	vr->has_kick = false;
 	vu_ring_set_state(vr, VU_RING_STOPPED);
 	vu_iotlb_forget_miss(vr);
+	vu_iotlb_stopped(dev);
 	fd_replace(&vr->kick_fd, -1);
 	fd_replace(&vr->call_fd, -1);
 	msg->payload.state = (struct vu_vring_state){ .index = vr->index, .num = vr->base };

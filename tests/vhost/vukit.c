@@ -361,6 +361,42 @@ void kit_hold(struct kit *kit, struct kit_dev *kd, unsigned int nr)
 	kit_until(kit, kd->hooks.nr_held == nr);
 }
 
+/* --- behind a virtual IOMMU -------------------------------------------------------- */
+
+struct kit_guest kit_guest;
+
+static uint32_t perm_of(void *opaque, uint64_t gpa)
+{
+	if (gpa == kit_guest.refused)
+		return 0;
+	return gpa == kit_guest.read_only ? KIT_R : KIT_RW;
+}
+
+void kit_guest_pump(void *opaque)
+{
+	kit_pump(kit_guest.kit);
+	if (!kit_guest.silent)
+		kit_answer(kit_guest.kit);
+}
+
+struct kit_dev *kit_guest_up(struct kit *kit, uint64_t features)
+{
+	struct kit_dev *kd = &kit->victim;
+
+	kd->fe.pump = kit_guest_pump;
+	kd->fe.iommu_perm = perm_of;
+	kit_guest = (struct kit_guest){ .kit = kit, .silent = kit_guest.silent };
+	kit_bring_up(kit, kd, KIT_RUNNING, features | KIT_IOMMU);
+	assert_true(fe_has(&kd->fe, VIRTIO_F_ACCESS_PLATFORM));
+	return kd;
+}
+
+int kit_guest_setup(void **state)
+{
+	kit_guest.silent = false;
+	return kit_setup(state);
+}
+
 /* --- what must not leak ----------------------------------------------------------- */
 
 struct kit_census kit_census(void)

@@ -121,6 +121,34 @@ void kit_hold(struct kit *kit, struct kit_dev *kd, unsigned int nr);
  * witness serves. */
 void kit_no_answer(struct kit *kit, struct kit_dev *kd);
 
+/* --- the victim behind a virtual IOMMU ------------------------------------------ */
+
+#define KIT_IOMMU (1ull << VIRTIO_F_ACCESS_PLATFORM)
+#define KIT_R 1
+#define KIT_W 2
+#define KIT_RW 3
+
+/* Its front-end, which answers misses unless told not to. */
+struct kit_guest {
+	struct kit *kit;
+	bool silent;
+	uint64_t refused, read_only; /* pages; 0: none */
+};
+extern struct kit_guest kit_guest;
+
+/* cmocka's setup: as kit_setup(), and it is not silent. */
+int kit_guest_setup(void **state);
+/* Negotiate, share memory, start the ring. */
+struct kit_dev *kit_guest_up(struct kit *kit, uint64_t features);
+/* Pump, and answer. */
+void kit_guest_pump(void *opaque);
+#define kit_guest_until(cond)                                                                      \
+	do {                                                                                       \
+		for (int kit_n = 0; !(cond) && kit_n < 100000; kit_n++)                            \
+			kit_guest_pump(NULL);                                                      \
+		assert_true(cond);                                                                 \
+	} while (0)
+
 /* Open descriptors, and mappings of shared memory files. */
 struct kit_census {
 	unsigned int fds, maps;
