@@ -24,7 +24,10 @@ def migrate(source, target, disk, path):
     source.wait_io(disk, 1000)
     assert source.qmp("query-migrate")["status"] == "active"
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 32, "downtime-limit": 5000})
+    return wait_migrated(source, target)
 
+
+def wait_migrated(source, target):
     def ended():
         info = source.qmp("query-migrate")
         if info.get("status") in ("failed", "cancelled"):
