@@ -622,8 +622,8 @@ void virtq_log_slow(struct virtq *vq, const void *p, uint64_t len)
 		uint64_t n = len;
 		gpa_t addr;
 
-		for (size_t i = 0; i < ARRAY_SIZE(vq->conf.join); i++)
-			at = gmem_join_origin(vq->conf.join[i], at, &n);
+		for (size_t i = 0; vq->tlb && i < ARRAY_SIZE(vq->tlb->join); i++)
+			at = gmem_join_origin(vq->tlb->join[i], at, &n);
 		if (!gmem_gpa_of(vq->conf.gm, at, &n, &addr))
 			return;
 		dirty_log_mark(vq->conf.log, addr, n);

@@ -47,7 +47,6 @@
 struct loop;
 struct vu_dev;
 struct dirty_log;
-struct gmem_join;
 struct iotlb;
 struct virtq;
 struct virtq_tlb;
@@ -77,8 +76,6 @@ struct virtq_conf {
 	uint64_t features; /* negotiated */
 	/* The three areas, each in one piece, aligned as the spec says. */
 	void *desc, *driver, *device; /* split: descriptor table, avail, used */
-	/* In the same order: how an area was made one piece. NULL: it is, in a region. */
-	const struct gmem_join *join[3];
 	uint32_t size; /* descriptors */
 	/* VHOST_USER_SET_VRING_BASE: split: available index; packed: available
 	 * index and wrap counter in the low half, used in the high half. */

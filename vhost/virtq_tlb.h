@@ -27,6 +27,8 @@
 #include "iommu/iotlb.h"
 #include "vhost/loop.h"
 
+struct gmem_join;
+
 /* Addresses one chain uses. More pieces than fit are widened into the last. */
 #define VIRTQ_TLB_PIECES 6
 struct virtq_tlb_use {
@@ -72,6 +74,9 @@ struct virtq_tlb {
 	bool retry_refused; /* what retry_work says */
 	bool retry_posted; /* the loop clears it, and then is done with retry_work */
 	uint64_t nr_misses; /* asked of the front-end */
+	/* How descriptors, driver's and device's area were made one piece each; NULL: it
+	 * is, in a region. Set before the ring starts. */
+	const struct gmem_join *join[3];
 };
 
 /* Control thread, ring stopped. miss runs on the control thread when the ring

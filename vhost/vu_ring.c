@@ -99,8 +99,6 @@ static const char *conf_places(const struct vu_ring *vr, struct virtq_conf *conf
 	conf->desc = vr->areas[0].ptr;
 	conf->driver = vr->areas[1].ptr;
 	conf->device = vr->areas[2].ptr;
-	for (unsigned int i = 0; i < VU_AREAS; i++)
-		conf->join[i] = vr->areas[i].join;
 	return vu_areas_are_in(vr, vr->dev->gm) ? NULL : "its memory has gone";
 }
 
@@ -323,6 +321,16 @@ int vu_ring_setup_on(struct vu_ring *vr, struct loop *loop)
 	return dev->ops->vq_setup ? dev->ops->vq_setup(dev, vq, vr->index) : 0;
 }
 
+static int ring_setup_tlb(struct vu_ring *vr, int node)
+{
+	struct vu_dev *dev = vr->dev;
+	int ret = virtq_tlb_create(&vr->vq, dev->iotlb, dev->ev, vu_iotlb_ring_missed, node);
+
+	for (unsigned int i = 0; !ret && i < VU_AREAS; i++)
+		vr->vq.tlb->join[i] = vr->areas[i].join;
+	return ret;
+}
+
 static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 {
 	struct vu_dev *dev = vr->dev;
@@ -338,8 +346,7 @@ static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 	}
 	vq->name = vr->name;
 	if (conf->iotlb)
-		ret = virtq_tlb_create(vq, conf->iotlb, dev->ev, vu_iotlb_ring_missed,
-				       loop_node(loop));
+		ret = ring_setup_tlb(vr, loop_node(loop));
 	if (!ret)
 		ret = vu_ring_setup_on(vr, loop);
 	if (ret < 0) {
