@@ -332,7 +332,7 @@ unsigned int iommu_listener_nr(const struct iommu_listener *listener);
 /* ---- Proof of a hand-over ---- */
 
 /*
- * Open the function through VFIO, read its configuration and a BAR, map a buffer
+ * Open the function through VFIO, read its configuration and a BAR, map buffers
  * for DMA, wire an interrupt and signal it, reset, close; unless a step fails,
  * which ends it. The device must be bound to a VFIO driver and idle.
  *

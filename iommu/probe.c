@@ -24,7 +24,8 @@
 
 #include "core/atomic.h"
 
-#define BUFFER_LEN (64 << 10)
+/* Two of them are what RLIMIT_MEMLOCK lets anybody have before Linux 5.16. */
+#define BUFFER_LEN (32 << 10)
 
 struct probe {
 	const struct iommu_opts *opts;
@@ -160,34 +161,59 @@ static int step_bar(struct probe *p)
 	return detail(p, "it has no BAR");
 }
 
-static int map_buffer(struct probe *p, void *buffer)
+/* The device cannot reach it any more. */
+static void buffer_removed(void *opaque, const struct iommu_memory *m)
 {
-	struct iommu_mapping m = {
-		.addr = buffer,
-		.len = BUFFER_LEN,
-		.prot = IOMMU_READ | IOMMU_WRITE,
-	};
+	munmap(m->map.addr, m->map.len);
+}
+
+/* Memory comes. */
+static int add_buffer(struct probe *p, struct iommu_listener *memory, iova_t *iova)
+{
+	struct iommu_mapping m = { .len = BUFFER_LEN, .prot = IOMMU_READ | IOMMU_WRITE };
 	int ret;
 
 	ret = iommu_space_find(p->space, m.len, m.len, &m.iova);
 	if (ret < 0)
 		return iommu_fail(p->text, ret, "no address is free");
-	ret = iommu_map(p->space, &m, p->text);
+	m.addr = mmap(NULL, m.len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m.addr == MAP_FAILED)
+		return iommu_fail(p->text, -ENOMEM, "out of memory");
+	ret = iommu_listener_add(memory, &m, NULL, p->text);
+	if (ret < 0)
+		munmap(m.addr, m.len);
+	*iova = m.iova;
+	return ret;
+}
+
+/* What a VMM does with the regions of its guest: one goes, as memory that is
+ * unplugged, while another stays. */
+static int map_buffers(struct probe *p, struct iommu_listener *memory)
+{
+	iova_t iova[2];
+	int ret = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(iova) && !ret; i++)
+		ret = add_buffer(p, memory, &iova[i]);
 	if (ret < 0)
 		return ret;
-	value_hex(p, "iova", m.iova.v, 1);
-	json_object_set_new(p->values, "size", json_integer((json_int_t)m.len));
-	ret = iommu_unmap(p->space, m.iova, m.len, p->text);
-	if (ret < 0)
-		return ret;
-	return detail(p, "mapped %d KiB at 0x%" PRIx64 " and took them back", BUFFER_LEN >> 10,
-		      m.iova.v);
+	value_hex(p, "iova", iova[0].v, 1);
+	json_object_set_new(p->values, "size", json_integer(BUFFER_LEN));
+	json_object_set_new(p->values, "buffers", json_integer(ARRAY_SIZE(iova)));
+	for (unsigned int i = 0; i < ARRAY_SIZE(iova); i++) {
+		ret = iommu_listener_remove(memory, iova[i], p->text);
+		if (ret < 0)
+			return ret;
+	}
+	return detail(p, "mapped %d KiB at 0x%" PRIx64 " and at 0x%" PRIx64 ", took both back",
+		      BUFFER_LEN >> 10, iova[0].v, iova[1].v);
 }
 
 static int step_dma(struct probe *p)
 {
+	static const struct iommu_listener_ops ops = { .removed = buffer_removed };
 	const struct iommu_range *range;
-	void *buffer;
+	struct iommu_listener *memory;
 	int ret;
 
 	if (iommu_space_backend(p->space) == IOMMU_BACKEND_NOIOMMU) {
@@ -196,11 +222,11 @@ static int step_dma(struct probe *p)
 	}
 	json_object_set_new(p->values, "ranges",
 			    json_integer(iommu_space_ranges(p->space, &range)));
-	buffer = mmap(NULL, BUFFER_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (buffer == MAP_FAILED)
-		return iommu_fail(p->text, -ENOMEM, "out of memory");
-	ret = map_buffer(p, buffer);
-	munmap(buffer, BUFFER_LEN);
+	ret = iommu_listener_create(p->space, &ops, NULL, &memory);
+	if (ret < 0)
+		return iommu_fail(p->text, ret, "out of memory");
+	ret = map_buffers(p, memory);
+	iommu_listener_destroy(memory);
 	return ret;
 }
 

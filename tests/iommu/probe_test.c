@@ -47,6 +47,9 @@ static void every_step_goes_well(void **state)
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
 		assert_string_equal(step(report, names[i], "result"), "ok");
 	assert_string_equal(step(report, "config", "vendor"), "0x8086");
+	/* Memory came, and went piece by piece. */
+	assert_non_null(strstr(step(report, "dma", "detail"), "took both back"));
+	assert_int_equal(f.nr_maps, 0);
 	assert_string_equal(step(report, "interrupt", "kind"), "msix");
 	assert_string_equal(json_string_value(json_object_get(report, "backend")),
 			    iommu_backend_name(BACKEND(state)));
