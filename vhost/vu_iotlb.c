@@ -269,8 +269,7 @@ void vu_iotlb_stopped(struct vu_dev *dev)
 	if (!dev->iotlb)
 		return;
 	for (unsigned int i = 0; i < dev->queues; i++)
-		if (vu_ring_is_on_loop(&dev->rings[i]) ||
-		    dev->rings[i].state == VU_RING_SUSPENDED)
+		if (vu_ring_is_on_loop(&dev->rings[i]) || dev->rings[i].state == VU_RING_SUSPENDED)
 			return;
 	iotlb_clear(dev->iotlb);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/sigbus.h"
+#include "vhost/gmem_join.h"
 
 #define PAGE 4096ull
 
@@ -414,6 +415,60 @@ static void a_pointer_leads_back_to_its_address(void **state)
 	rk_close(k);
 }
 
+/* The first region's pages, backwards, and where they are from. */
+static void pieces_are_joined_page_by_page(void **state)
+{
+	struct ringkit *k = rk_open_memory();
+	struct gmem_region *r = k->region[0];
+	struct gmem_piece piece[3] = {
+		{ r, r->host + 3 * PAGE - 100, 100 },
+		{ r, r->host + PAGE, PAGE },
+		{ r, r->host, 10 },
+	};
+	struct gmem_join *j;
+	bool faulted = false;
+	uint64_t len;
+	uint8_t *p;
+
+	assert_int_equal(gmem_join_create(piece, 3, &faulted, &j), 0);
+	p = gmem_join_ptr(j);
+	memset(p, 1, 100);
+	memset(p + 100, 2, PAGE);
+	memset(p + 100 + PAGE, 3, 10);
+	assert_true(r->host[3 * PAGE - 100] == 1 && r->host[3 * PAGE - 1] == 1);
+	assert_true(r->host[PAGE] == 2 && r->host[2 * PAGE - 1] == 2);
+	assert_true(r->host[0] == 3 && r->host[9] == 3 && r->host[10] == 0);
+	assert_true(gmem_join_is_in(j, k->gm));
+	len = 200;
+	assert_ptr_equal(gmem_join_origin(j, p + 50, &len), r->host + 3 * PAGE - 50);
+	assert_int_equal(len, 50);
+	assert_ptr_equal(gmem_join_origin(j, p + 100 + PAGE + 9, &len), r->host + 9);
+	assert_int_equal(len, 1);
+	assert_ptr_equal(gmem_join_origin(j, r->host, &len), r->host);
+	assert_ptr_equal(gmem_join_origin(NULL, p, &len), p);
+	gmem_join_destroy(j);
+	rk_close(k);
+}
+
+static void what_is_not_whole_small_pages_is_not_joined(void **state)
+{
+	struct ringkit *k = rk_open_memory();
+	struct gmem_region huge = *k->region[0], *r = k->region[0];
+	const struct gmem_piece bad[3][2] = {
+		{ { r, r->host, PAGE - 16 }, { r, r->host + PAGE, 16 } },
+		{ { r, r->host, PAGE }, { r, r->host + PAGE + 16, 16 } },
+		{ { &huge, r->host + PAGE, PAGE }, { &huge, r->host, PAGE } },
+	};
+	bool faulted = false;
+	struct gmem_join *j;
+
+	huge.page_size = 2 << 20;
+	assert_int_equal(gmem_join_create(bad[0], 2, &faulted, &j), -EXDEV);
+	assert_int_equal(gmem_join_create(bad[1], 2, &faulted, &j), -EXDEV);
+	assert_int_equal(gmem_join_create(bad[2], 2, &faulted, &j), -EOPNOTSUPP);
+	rk_close(k);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_region_is_mapped_at_its_offset),
 	cmocka_unit_test(what_cannot_be_a_region_is_refused_and_its_descriptor_closed),
@@ -430,6 +485,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(a_range_is_a_pointer_only_inside_of_one_region),
 	cmocka_unit_test(a_span_is_cut_at_the_end_of_its_region),
 	cmocka_unit_test(a_pointer_leads_back_to_its_address),
+	cmocka_unit_test(pieces_are_joined_page_by_page),
+	cmocka_unit_test(what_is_not_whole_small_pages_is_not_joined),
 };
 
 int main(void)
