@@ -190,7 +190,7 @@ static int add_buffer(struct probe *p, struct iommu_listener *memory, iova_t *io
  * unplugged, while another stays. */
 static int map_buffers(struct probe *p, struct iommu_listener *memory)
 {
-	iova_t iova[2];
+	iova_t iova[2] = { 0 };
 	int ret = 0;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(iova) && !ret; i++)
