@@ -88,6 +88,8 @@ static int place(struct vu_ring *vr, const struct vu_area *a, struct vu_place *t
 
 	if (ret < 0)
 		return ret;
+	/* No area is empty. */
+	assert(ret > 0);
 	to->ptr = piece[0].host;
 	/* The pointer too: a region may be mapped at an odd offset. */
 	if (a->addr.v % a->align || (uintptr_t)to->ptr % a->align)
