@@ -20,6 +20,7 @@ struct victim {
 	int region; /* of fe: where the rings and buffers are */
 	struct drv_ring *ring[ATTACK_QUEUES];
 	unsigned int used; /* index of the ring that attack_use() works with */
+	bool has_begun; /* attack_begin() was called: by that function */
 };
 
 /* How far the victim's front-end has come when the attack begins. */
