@@ -117,39 +117,21 @@ static void look_at_disk(struct disk_search *d, const char *dir, const char *dis
 		closedir(parts);
 }
 
-/* Does this controller belong to the subsystem whose directory it is? */
-static bool serves(struct sriov *s, const char *addr, const char *subsystem)
-{
-	char path[SRIOV_PATH_LEN];
-	bool found = false;
-	struct dirent *e;
-	DIR *dir;
-
-	sriov_dev_path(s, path, addr, "nvme");
-	dir = opendir(path);
-	while (dir && !found && (e = readdir(dir))) {
-		sriov_text(path, sizeof(path), "%s/%s", subsystem, e->d_name);
-		found = !strncmp(e->d_name, "nvme", 4) && sriov_file_exists(path);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
 /* sys/block has a link for every disk; its path goes through the function. */
 static bool is_below(struct sriov *s, const char *real, const char *addr)
 {
-	char part[SRIOV_ADDR_LEN + 2], subsystem[SRIOV_PATH_LEN], *slash;
+	static const char subsystems[] = "/nvme-subsystem/";
+	char part[SRIOV_ADDR_LEN + 2], name[SRIOV_NAME_LEN];
+	const char *subsystem = strstr(real, subsystems);
 
 	sriov_text(part, sizeof(part), "/%s/", addr);
 	if (strstr(real, part))
 		return true;
-	if (!strstr(real, "/nvme-subsystem/"))
+	if (!subsystem)
 		return false;
-	sriov_text(subsystem, sizeof(subsystem), "%s", real);
-	slash = strrchr(subsystem, '/');
-	*slash = '\0';
-	return serves(s, addr, subsystem);
+	subsystem += sizeof(subsystems) - 1;
+	sriov_text(name, sizeof(name), "%.*s", (int)strcspn(subsystem, "/"), subsystem);
+	return sriov_nvme_serves(s, addr, name);
 }
 
 int sriov_block_disks(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b)

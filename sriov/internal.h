@@ -7,6 +7,8 @@
 #ifndef RINGBOLT_SRIOV_INTERNAL_H
 #define RINGBOLT_SRIOV_INTERNAL_H
 
+#include <stdio.h>
+
 #include "sriov/sriov.h"
 
 #define SRIOV_PATH_LEN 768
@@ -39,6 +41,7 @@ struct sriov_os {
 extern const struct sriov_os sriov_kernel;
 
 struct sriov_held; /* an open file of a process, users.c */
+struct sriov_devfile; /* a device file of a function, devfiles.c */
 
 struct sriov {
 	char root[256], state_dir[256];
@@ -50,6 +53,8 @@ struct sriov {
 	struct pci_access *names; /* NULL until the first look-up */
 	struct sriov_held *held; /* what users.c has seen last */
 	unsigned int nr_held;
+	struct sriov_devfile *devfile; /* of the same moment */
+	unsigned int nr_devfiles;
 	char err[SRIOV_ERR_LEN];
 };
 
@@ -194,6 +199,24 @@ int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, 
  * -ETIMEDOUT for the ones that do not answer. buf[i] has SRIOV_NAME_LEN. */
 void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
 		      char (*buf)[SRIOV_NAME_LEN], int *res);
+
+/* ---- Questions: ask.c ---- */
+
+/* Have a child call answer(); what it wrote is in *text for the caller to
+ * free(), also with -ETIMEDOUT as far as it came; NULL: nothing. */
+int sriov_ask(struct sriov *s, void (*answer)(struct sriov *s, const void *what, FILE *out),
+	      const void *what, unsigned int timeout_ms, char **text);
+
+/* ---- Device files of functions: devfiles.c ---- */
+
+/* As they are now. -ENOMEM; sriov_users_forget() forgets them as well. */
+int sriov_devfiles_load(struct sriov *s);
+void sriov_devfiles_forget(struct sriov *s);
+/* Is this file the function's? By number; rdev 0: by name. */
+bool sriov_devfile_is_of(struct sriov *s, uint64_t rdev, bool is_block, const char *path,
+			 const char *addr);
+/* Is this function a controller of the subsystem of that name? */
+bool sriov_nvme_serves(struct sriov *s, const char *addr, const char *subsystem);
 
 /* ---- Parts of changes, without the checks of the public functions ---- */
 

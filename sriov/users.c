@@ -1,13 +1,16 @@
 /*
- * Which processes have a function open: through VFIO, or through any device file
- * that its driver made. Called before everything that would wait for them, and
- * by the inventory. Opens no device.
+ * Which processes have a function open: through VFIO, through any device file
+ * that its driver made, or by a mapping of its BARs. Called before everything
+ * that would wait for them, and by the inventory. Opens no device.
  *
- * Theory of operation: proc/PID/fd tells each open file by its path. All of them
- * below /dev are collected once and then matched with the device files of a
- * function. A VFIO device that was opened through a group that is closed again,
- * or that another process has sent, is "anon_inode:[vfio-device]"; newer kernels
- * tell in fdinfo which one, older do not, and then it may be any.
+ * Theory of operation: proc/PID/fd tells each open file. Those that are devices,
+ * wherever their file is, are collected once and then matched with the device
+ * files of a function, by number. A VFIO device that was opened through a group
+ * that is closed again, or that another process has sent, is
+ * "anon_inode:[vfio-device]"; newer kernels tell in fdinfo which one, older do
+ * not, and then it may be any. Who has mapped a BAR needs no open file any more:
+ * proc/PID/maps tells. It waits for the process if that one is just mapping, so
+ * it is read by a child.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -20,17 +23,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "core/base.h"
+#include "core/log.h"
 #include "sriov/internal.h"
 
 #define ANON_DEVICE "anon_inode:[vfio-device]"
-#define SYSFS_DEPTH 6
-#define NODES_MAX 128
+#define MAPS_MS 5000
 
 struct sriov_held {
 	pid_t pid;
+	bool is_block, is_mapped;
+	uint64_t rdev; /* 0: not known */
 	char path[SRIOV_TEXT_LEN]; /* or ANON_DEVICE, or the device's directory in sysfs */
 };
 
@@ -71,7 +77,7 @@ void sriov_vfio_nodes(const struct sriov *s, const char *addr, int group, char *
 
 /* ---- What is open ---- */
 
-static int hold(struct sriov *s, pid_t pid, const char *path)
+static int hold(struct sriov *s, const struct sriov_held *held)
 {
 	struct sriov_held *grown;
 
@@ -82,9 +88,7 @@ static int hold(struct sriov *s, pid_t pid, const char *path)
 			return -ENOMEM;
 		s->held = grown;
 	}
-	s->held[s->nr_held].pid = pid;
-	sriov_text(s->held[s->nr_held].path, sizeof(s->held->path), "%s", path);
-	s->nr_held++;
+	s->held[s->nr_held++] = *held;
 	return 0;
 }
 
@@ -108,12 +112,59 @@ static void read_fdinfo(const char *path, char *target, size_t len)
 		fclose(file);
 }
 
+/* A BAR as a file: /sys/devices/.../0000:01:10.0/resource0, or resource0_wc. */
+static bool is_bar(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return !strncmp(path, "/sys/", 5) && slash && !strncmp(slash, "/resource", 9);
+}
+
+/* True if it is a device. Without asking the server of a file system that may
+ * be gone. */
+static bool read_number(const char *link, struct sriov_held *held)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return false;
+	held->is_block = S_ISBLK(st.stx_mode);
+	if (!held->is_block && !S_ISCHR(st.stx_mode))
+		return false;
+	held->rdev = makedev(st.stx_rdev_major, st.stx_rdev_minor);
+	return true;
+}
+
+static int look_at_file(struct sriov *s, pid_t pid, const char *dir, const char *fd)
+{
+	char link[SRIOV_PATH_LEN + 300], target[PATH_MAX];
+	struct sriov_held held = { .pid = pid };
+	ssize_t n;
+
+	sriov_text(link, sizeof(link), "%s/%s", dir, fd);
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n <= 0)
+		return 0;
+	target[n] = '\0';
+	if (!strcmp(target, ANON_DEVICE)) {
+		sriov_path(s, link, "/proc/%d/fdinfo/%s", (int)pid, fd);
+		read_fdinfo(link, target, sizeof(target));
+	} else if (*target != '/' || !strcmp(target, "/dev/null") ||
+		   !strncmp(target, "/dev/pts/", 9)) {
+		return 0;
+	} else if (!is_bar(target) && !read_number(link, &held) &&
+		   strncmp(target, "/dev/", 5) != 0) {
+		return 0;
+	}
+	sriov_text(held.path, sizeof(held.path), "%s", target);
+	return hold(s, &held);
+}
+
 static int look_at_process(struct sriov *s, pid_t pid)
 {
-	char path[SRIOV_PATH_LEN], link[SRIOV_PATH_LEN + 300], target[PATH_MAX];
+	char path[SRIOV_PATH_LEN];
 	struct dirent *e;
 	int res = 0;
-	ssize_t n;
 	DIR *dir;
 
 	sriov_path(s, path, "/proc/%d/fd", (int)pid);
@@ -122,25 +173,42 @@ static int look_at_process(struct sriov *s, pid_t pid)
 	if (!dir)
 		return 0;
 	while (!res && (e = readdir(dir))) {
-		sriov_text(link, sizeof(link), "%s/%s", path, e->d_name);
-		n = readlink(link, target, sizeof(target) - 1);
-		if (n <= 0)
-			continue;
-		target[n] = '\0';
-		if (!strcmp(target, ANON_DEVICE)) {
-			sriov_path(s, link, "/proc/%d/fdinfo/%s", (int)pid, e->d_name);
-			read_fdinfo(link, target, sizeof(target));
-			res = hold(s, pid, target);
-		} else if (!strncmp(target, "/dev/", 5) && strncmp(target, "/dev/pts/", 9) != 0 &&
-			   strcmp(target, "/dev/null") != 0) {
-			res = hold(s, pid, target);
-		}
+		if (e->d_name[0] != '.')
+			res = look_at_file(s, pid, path, e->d_name);
 	}
 	closedir(dir);
 	return res;
 }
 
-static int look_at_all(struct sriov *s)
+/* In a child: "PID PATH" for each device that a process has mapped. */
+static void tell_maps_of(struct sriov *s, pid_t pid, FILE *out)
+{
+	char path[SRIOV_PATH_LEN], line[PATH_MAX + 128], last[PATH_MAX + 128] = "";
+	FILE *file;
+	int at;
+
+	sriov_path(s, path, "/proc/%d/maps", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		at = 0;
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %*s %*s %*s %*s %n", &at) < 0 || !at ||
+		    !strcmp(line + at, last))
+			continue;
+		if (!is_bar(line + at) && strcmp(line + at, ANON_DEVICE) != 0 &&
+		    (strncmp(line + at, "/dev/", 5) || !strncmp(line + at, "/dev/shm/", 9) ||
+		     !strncmp(line + at, "/dev/zero", 9)))
+			continue;
+		fprintf(out, "%d %s\n", (int)pid, line + at);
+		memcpy(last, line + at, strlen(line + at) + 1);
+	}
+	if (file)
+		fclose(file);
+}
+
+/* Calls visit for each process but the one to leave out. */
+static int each_process(struct sriov *s, pid_t but, const void *what,
+			int (*visit)(struct sriov *s, pid_t pid, const void *what))
 {
 	char path[SRIOV_PATH_LEN];
 	struct dirent *e;
@@ -154,14 +222,80 @@ static int look_at_all(struct sriov *s)
 		return sriov_fail(s, -errno, "%s: %s", path, strerror(errno));
 	while (!res && (e = readdir(dir))) {
 		pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
-		if (pid > 0 && pid != getpid())
-			res = look_at_process(s, pid);
+		if (pid > 0 && pid != but)
+			res = visit(s, pid, what);
 	}
 	closedir(dir);
+	return res;
+}
+
+static int visit_maps(struct sriov *s, pid_t pid, const void *out)
+{
+	tell_maps_of(s, pid, (FILE *)out);
+	return 0;
+}
+
+static void tell_maps(struct sriov *s, const void *but, FILE *out)
+{
+	each_process(s, *(const pid_t *)but, out, visit_maps);
+}
+
+static int look_at_maps(struct sriov *s)
+{
+	struct sriov_held held = { .is_mapped = true };
+	char *text, *line, *rest = NULL;
+	pid_t self = getpid();
+	int res, at;
+
+	res = sriov_ask(s, tell_maps, &self, MAPS_MS, &text);
+	if (res < 0)
+		log_warn("who has mapped a device: %s; who has one open is known",
+			 strerror(-res));
+	res = 0;
+	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line && !res;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		if (sscanf(line, "%d %n", &held.pid, &at) != 1)
+			continue;
+		sriov_text(held.path, sizeof(held.path), "%s", line + at);
+		res = hold(s, &held);
+	}
+	free(text);
+	return res;
+}
+
+static int visit_files(struct sriov *s, pid_t pid, const void *what)
+{
+	return look_at_process(s, pid);
+}
+
+/* By process, and what it has open first. */
+static int by_process(const void *a, const void *b)
+{
+	const struct sriov_held *x = a, *y = b;
+
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	return x->is_mapped - y->is_mapped;
+}
+
+static int look_at_all(struct sriov *s)
+{
+	int res;
+
+	res = each_process(s, getpid(), NULL, visit_files);
+	if (!res)
+		res = look_at_maps(s);
+	if (!res)
+		res = sriov_devfiles_load(s);
 	/* Nothing is held: an array that says so. */
 	if (!res && !s->held)
 		s->held = calloc(1, sizeof(*s->held));
-	return res < 0 || !s->held ? sriov_fail(s, -ENOMEM, "out of memory") : 0;
+	if (!res && s->held) {
+		qsort(s->held, s->nr_held, sizeof(*s->held), by_process);
+		return 0;
+	}
+	sriov_users_forget(s);
+	return !res || res == -ENOMEM ? sriov_fail(s, -ENOMEM, "out of memory") : res;
 }
 
 void sriov_users_forget(struct sriov *s)
@@ -169,6 +303,7 @@ void sriov_users_forget(struct sriov *s)
 	free(s->held);
 	s->held = NULL;
 	s->nr_held = 0;
+	sriov_devfiles_forget(s);
 }
 
 /* ---- Who it is ---- */
@@ -227,73 +362,48 @@ void sriov_process_text(const struct sriov *s, pid_t pid, char *text)
 
 /* ---- Whose device it is ---- */
 
-struct nodes {
-	char path[NODES_MAX][SRIOV_NAME_LEN];
-	unsigned int nr;
-};
-
-static void add_node(struct nodes *nodes, const char *path)
+/* A file of VFIO, by number if it is one of this machine. */
+static bool is_node(struct sriov *s, const struct sriov_held *held, const char *node)
 {
-	if (*path && nodes->nr < NODES_MAX)
-		sriov_text(nodes->path[nodes->nr++], SRIOV_NAME_LEN, "%s", path);
+	char path[SRIOV_PATH_LEN];
+	struct stat st;
+
+	if (!*node)
+		return false;
+	if (!strcmp(held->path, node))
+		return true;
+	sriov_path(s, path, "%s", node);
+	return held->rdev && !held->is_block && !lstat(path, &st) && S_ISCHR(st.st_mode) &&
+	       st.st_rdev == held->rdev;
 }
 
-/* "DEVNAME=nvme0n1" of uevent, if the directory is a device with a file. */
-static void add_dir_node(const char *dir, struct nodes *nodes)
+/* A function's directory, or a BAR in it. */
+static bool is_in_sysfs(const struct sriov_held *held, const char *addr)
 {
-	char path[SRIOV_PATH_LEN + 16], line[SRIOV_TEXT_LEN], node[SRIOV_TEXT_LEN + 8];
-	FILE *file;
+	char path[SRIOV_TEXT_LEN];
+	char *slash;
 
-	sriov_text(path, sizeof(path), "%s/dev", dir);
-	if (!sriov_file_exists(path))
-		return;
-	sriov_text(path, sizeof(path), "%s/uevent", dir);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		if (strncmp(line, "DEVNAME=", 8))
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		sriov_text(node, sizeof(node), "/dev/%s", line + 8);
-		add_node(nodes, node);
+	if (strncmp(held->path, "/sys/", 5) != 0)
+		return false;
+	memcpy(path, held->path, sizeof(path));
+	slash = strrchr(path, '/');
+	if (is_bar(path)) {
+		*slash = '\0';
+		slash = strrchr(path, '/');
 	}
-	if (file)
-		fclose(file);
+	return slash && !strcmp(slash + 1, addr);
 }
 
-/* All devices below a directory of sysfs, but not other PCI functions. */
-static void add_nodes_below(const char *dir, int depth, struct nodes *nodes)
+static bool holds(struct sriov *s, const struct sriov_held *held, const char *group_node,
+		  const char *cdev_node, const char *addr)
 {
-	char path[SRIOV_PATH_LEN], addr[SRIOV_ADDR_LEN];
-	struct dirent *e;
-	DIR *d;
-
-	add_dir_node(dir, nodes);
-	d = depth ? opendir(dir) : NULL;
-	while (d && (e = readdir(d))) {
-		if (e->d_type != DT_DIR || e->d_name[0] == '.' || !strcmp(e->d_name, "power") ||
-		    !sriov_addr_parse(e->d_name, addr))
-			continue;
-		sriov_text(path, sizeof(path), "%s/%s", dir, e->d_name);
-		add_nodes_below(path, depth - 1, nodes);
-	}
-	if (d)
-		closedir(d);
-}
-
-static bool holds(const struct sriov_held *held, const struct nodes *nodes, const char *addr)
-{
-	const char *slash;
-
-	for (unsigned int i = 0; i < nodes->nr; i++) {
-		if (!strcmp(held->path, nodes->path[i]))
-			return true;
-	}
-	slash = strrchr(held->path, '/');
-	return !strncmp(held->path, "/sys/", 5) && slash && !strcmp(slash + 1, addr);
+	return is_node(s, held, group_node) || is_node(s, held, cdev_node) ||
+	       is_in_sysfs(held, addr) ||
+	       sriov_devfile_is_of(s, held->rdev, held->is_block, held->path, addr);
 }
 
 /* A VFIO device of unknown name, by a process that has no VFIO file open which
- * would explain it. */
+ * would explain it; a mapping is explained by a device that is open as well. */
 static bool may_hold(const struct sriov *s, const struct sriov_held *held)
 {
 	if (strcmp(held->path, ANON_DEVICE) != 0)
@@ -301,8 +411,11 @@ static bool may_hold(const struct sriov *s, const struct sriov_held *held)
 	for (unsigned int i = 0; i < s->nr_held; i++) {
 		const char *path = s->held[i].path;
 
-		if (s->held[i].pid == held->pid && !strncmp(path, "/dev/vfio/", 10) &&
-		    strcmp(path, "/dev/vfio/vfio") != 0)
+		if (s->held[i].pid != held->pid)
+			continue;
+		if (!strncmp(path, "/dev/vfio/", 10) && strcmp(path, "/dev/vfio/vfio") != 0)
+			return false;
+		if (held->is_mapped && !s->held[i].is_mapped && !strncmp(path, "/sys/", 5))
 			return false;
 	}
 	return true;
@@ -310,10 +423,8 @@ static bool may_hold(const struct sriov *s, const struct sriov_held *held)
 
 int sriov_block_users(struct sriov *s, const struct sriov_func *f, struct sriov_blockers *b)
 {
-	char path[SRIOV_PATH_LEN], group_node[SRIOV_TEXT_LEN], cdev_node[SRIOV_TEXT_LEN];
+	char group_node[SRIOV_TEXT_LEN], cdev_node[SRIOV_TEXT_LEN], who[SRIOV_TEXT_LEN];
 	bool is_vfio = sriov_driver_is_vfio(f->driver);
-	char who[SRIOV_TEXT_LEN];
-	struct nodes nodes = { .nr = 0 };
 	pid_t last = 0;
 	int res = 0;
 
@@ -323,21 +434,19 @@ int sriov_block_users(struct sriov *s, const struct sriov_func *f, struct sriov_
 			return res;
 	}
 	sriov_vfio_nodes(s, f->addr, f->iommu_group, group_node, cdev_node);
-	if (is_vfio)
-		add_node(&nodes, group_node);
-	add_node(&nodes, cdev_node);
-	sriov_dev_path(s, path, f->addr, "");
-	add_nodes_below(path, SYSFS_DEPTH, &nodes);
+	if (!is_vfio)
+		group_node[0] = '\0';
 	for (unsigned int i = 0; i < s->nr_held && !res; i++) {
-		bool sure = holds(&s->held[i], &nodes, f->addr);
+		const struct sriov_held *held = &s->held[i];
+		bool sure = holds(s, held, group_node, cdev_node, f->addr);
 
-		if (s->held[i].pid == last || (!sure && !(is_vfio && may_hold(s, &s->held[i]))))
+		if (held->pid == last || (!sure && !(is_vfio && may_hold(s, held))))
 			continue;
-		last = s->held[i].pid;
+		last = held->pid;
 		sriov_process_text(s, last, who);
 		if (sure)
-			res = sriov_blocker_add(b, SRIOV_BLOCK_USER, "%s has %s open", who,
-						s->held[i].path);
+			res = sriov_blocker_add(b, SRIOV_BLOCK_USER, "%s has %s %s", who,
+						held->path, held->is_mapped ? "mapped" : "open");
 		else
 			res = sriov_blocker_add(b, SRIOV_BLOCK_USER,
 						"%s has a VFIO device open, and this kernel does "

@@ -185,6 +185,75 @@ static void a_namespace_of_several_controllers_is_looked_at(void **state)
 	fake_file(&fake, "/proc/self/mountinfo", "2 1 259:7 / /srv rw - ext4 /dev/x rw\n");
 	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
 	fake_says(s, "nvme0n1 is mounted at /srv");
+	fake_file(&fake, "/proc/self/mountinfo", "");
+
+	/* Its files, block and character, are the subsystem's too. */
+	fake_link(&fake, "/sys/dev/block/259:7", path);
+	snprintf(path, sizeof(path), "%s/nvme0n1/uevent", subsystem);
+	fake_file(&fake, path, "MAJOR=259\nDEVNAME=nvme0n1\n");
+	fake_process(&fake, 50, "dd", "dd", 3, 3, "/dev/nvme0n1");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "process 50 (dd) has /dev/nvme0n1 open");
+	fake_remove(&fake, "/proc/50");
+	snprintf(path, sizeof(path), "%s/ng0n1", subsystem);
+	fake_link(&fake, "/sys/dev/char/245:0", path);
+	snprintf(path, sizeof(path), "%s/ng0n1/uevent", subsystem);
+	fake_file(&fake, path, "DEVNAME=ng0n1\n");
+	fake_process(&fake, 51, "nvme", "nvme", 5, 3, "/dev/ng0n1");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "process 51 (nvme) has /dev/ng0n1 open");
+	/* Another controller's subsystem is nobody else's. */
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+}
+
+/* Files have many names and lie anywhere; a disk may be far below. */
+static void open_files_are_known_by_their_number(void **state)
+{
+	fake_link(&fake, "/sys/dev/char/1:7",
+		  "/sys/devices/pci0000:00/" FAKE_NVME
+		  "/host0/port-0:0/expander-0:0/port-0:0:1/end_device-0:0:1/target0:0:1/"
+		  "0:0:1:0/scsi_generic/sg3");
+	fake_process(&fake, 50, "smartd", "smartd", 7, 3, "/dev/full");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "process 50 (smartd) has /dev/full open");
+	/* Below a bridge, it is not the bridge's. */
+	fake_link(&fake, "/sys/dev/char/1:7",
+		  "/sys/devices/pci0000:00/" FAKE_NVME "/0000:09:00.0/sound/pcmC0D0p");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), 1);
+}
+
+static void who_has_mapped_a_bar_is_a_user(void **state)
+{
+	fake_process(&fake, 50, "spdk_tgt", "spdk", 5, 0, "");
+	fake_file(&fake, "/proc/50/maps",
+		  "55d0e0000000-55d0e0001000 r--p 00000000 fe:01 1234 /usr/bin/spdk_tgt\n"
+		  "7f0000000000-7f0000004000 rw-s 00000000 00:17 4321 "
+		  "/sys/devices/pci0000:00/" FAKE_NVME "/resource0\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "process 50 (spdk_tgt) has /sys/devices/pci0000:00/" FAKE_NVME
+		     "/resource0 mapped");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	/* Neither the driver's files nor the mapping: only one that is open. */
+	fake_remove(&fake, "/proc/50/maps");
+	fake_process(&fake, 50, "spdk_tgt", "spdk", 5, 3,
+		     "/sys/devices/pci0000:00/" FAKE_NVME "/resource0_wc");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "resource0_wc open");
+}
+
+/* The fdinfo of its file tells which device a process has mapped as well. */
+static void a_mapping_is_explained_by_what_is_open(void **state)
+{
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	fake_process(&fake, 50, "vmm", "vmm", 4, 0, "");
+	fake_file(&fake, "/proc/50/maps",
+		  "7f0000000000-7f0000004000 rw-s 00000000 00:0e 9 anon_inode:[vfio-device]\n");
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), -EBUSY);
+	fake_says(s, "process 50 (vmm) has a VFIO device open");
+	fake_process(&fake, 50, "vmm", "vmm", 4, 9, "anon_inode:[vfio-device]");
+	fake_file(&fake, "/proc/50/fdinfo/9",
+		  "vfio-device-syspath: /sys/devices/pci0000:00/0000:09:00.0\n");
+	assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
 }
 
 static void without_iommu_only_with_consent(void **state)
@@ -247,6 +316,9 @@ int main(void)
 		T(what_the_host_needs_is_not_taken),
 		T(partitions_are_looked_at_too),
 		T(a_namespace_of_several_controllers_is_looked_at),
+		T(open_files_are_known_by_their_number),
+		T(who_has_mapped_a_bar_is_a_user),
+		T(a_mapping_is_explained_by_what_is_open),
 		T(without_iommu_only_with_consent),
 		T(a_function_that_vanishes_is_an_answer),
 		T(a_record_of_another_boot_is_worth_nothing),

@@ -44,6 +44,7 @@ void fake_fill(const struct fake *f)
 	fake_file(f, DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1/dev", "259:0\n");
 	fake_file(f, DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1/uevent", "DEVNAME=nvme0n1\n");
 	fake_link(f, "/sys/block/nvme0n1", DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1");
+	fake_link(f, "/sys/dev/block/259:0", DEVICES "/" FAKE_NVME "/nvme/nvme0/nvme0n1");
 }
 
 void fake_create(struct fake *f)
