@@ -184,6 +184,8 @@ int sriov_check_free(struct sriov *s, const struct sriov_func *f, unsigned int b
 	if (but_kinds & 1u << SRIOV_BLOCK_USER)
 		return 0;
 	res = sriov_check_hidden_user(s, f);
+	if (!res && !(but_kinds & 1u << SRIOV_BLOCK_HOLDER))
+		res = sriov_check_hidden_disks(s, f);
 	if (res < 0)
 		sriov_fail_more(s, "%s: %s: ", f->addr, what);
 	return res;

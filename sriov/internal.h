@@ -34,6 +34,9 @@ struct sriov_os {
 	/* -EOPNOTSUPP without devlink. mode has SRIOV_NAME_LEN. */
 	int (*eswitch)(struct sriov *s, const char *addr, char *mode);
 	int (*load_module)(struct sriov *s, const char *name);
+	/* Open this block device as if to keep it, and let go. -EBUSY if the kernel
+	 * uses it. Runs in a child process. */
+	int (*disk_take)(struct sriov *s, const char *path);
 	/* Called before each change that outlives this process. May be NULL. */
 	void (*before_change)(struct sriov *s, const char *what);
 };
@@ -249,6 +252,9 @@ int sriov_block_disks(struct sriov *s, const struct sriov_func *f, struct sriov_
 /* -EBUSY if VFIO says that the group is open, though nobody was seen: it refuses
  * a second opener. For changes only: while we look, another one is refused. */
 int sriov_check_hidden_user(struct sriov *s, const struct sriov_func *f);
+/* -EBUSY if the kernel uses a disk of the function, whatever for; for changes
+ * only, for the same reason. */
+int sriov_check_hidden_disks(struct sriov *s, const struct sriov_func *f);
 /* Look again at what processes have open. */
 void sriov_users_forget(struct sriov *s);
 /* "process 12 (qemu-system-x86), VM vm1": text has SRIOV_TEXT_LEN. */

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,22 @@ static int kernel_write(struct sriov *s, const char *path, const char *text)
 	return res;
 }
 
+/* For reading, and without waiting for a medium: nothing is written, and udev
+ * sees no change. */
+static int kernel_disk_take(struct sriov *s, const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
+		return -ENODEV;
+	fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 static int kernel_load_module(struct sriov *s, const char *name)
 {
 	char *argv[] = { "modprobe", "-q", "--", (char *)name, NULL };
@@ -66,4 +83,5 @@ const struct sriov_os sriov_kernel = {
 	.link_set = sriov_nl_link_set,
 	.eswitch = sriov_nl_eswitch,
 	.load_module = kernel_load_module,
+	.disk_take = kernel_disk_take,
 };

@@ -249,8 +249,7 @@ static int look_at_maps(struct sriov *s)
 
 	res = sriov_ask(s, tell_maps, &self, MAPS_MS, &text);
 	if (res < 0)
-		log_warn("who has mapped a device: %s; who has one open is known",
-			 strerror(-res));
+		log_warn("who has mapped a device: %s; who has one open is known", strerror(-res));
 	res = 0;
 	for (line = text ? strtok_r(text, "\n", &rest) : NULL; line && !res;
 	     line = strtok_r(NULL, "\n", &rest)) {

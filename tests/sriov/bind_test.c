@@ -16,6 +16,8 @@
 
 #define OVERRIDE(addr) "/sys/bus/pci/devices/" addr "/driver_override"
 
+#define NVMET "/sys/kernel/config/nvmet/subsystems/nqn.2026-11.org.x:y/namespaces/1"
+
 static struct fake fake;
 static struct sriov *s;
 
@@ -150,6 +152,23 @@ static void what_the_host_needs_is_not_taken(void **state)
 	fake_says(s, "nvme0n1 is part of dm-0");
 	fake_remove(&fake, "/sys/block/nvme0n1/holders");
 
+	fake_file(&fake, "/sys/block/loop7/loop/backing_file", "/dev/nvme0n1\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is part of loop7");
+	fake_remove(&fake, "/sys/block/loop7");
+
+	fake_file(&fake, NVMET "/device_path", "/dev/nvme0n1\n");
+	fake_file(&fake, NVMET "/enable", "1\n");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "nvme0n1 is served by the NVMe target nqn.2026-11.org.x:y");
+	fake_file(&fake, NVMET "/enable", "0\n");
+
+	/* Another mount namespace's, a further member of btrfs, ZFS: no name. */
+	fake_file(&fake, "/fake/busy/nvme0n1", "");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "/dev/nvme0n1 is in use by the kernel");
+	fake_remove(&fake, "/fake/busy/nvme0n1");
+
 	fake_process(&fake, 50, "mkfs.ext4", "mkfs", 5, 3, "/dev/nvme0n1");
 	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
 	fake_says(s, "process 50 (mkfs.ext4) has /dev/nvme0n1 open");
@@ -167,6 +186,10 @@ static void partitions_are_looked_at_too(void **state)
 	fake_file(&fake, "/proc/self/mountinfo", "2 1 259:2 / /boot rw - ext4 /dev/x rw\n");
 	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
 	fake_says(s, "nvme0n1p2 is mounted at /boot");
+	fake_file(&fake, "/proc/self/mountinfo", "");
+	fake_file(&fake, "/fake/busy/nvme0n1p2", "");
+	assert_int_equal(sriov_bind(s, FAKE_NVME, "vfio-pci", 0), -EBUSY);
+	fake_says(s, "/dev/nvme0n1p2 is in use by the kernel");
 }
 
 /* The namespace is its subsystem's, not the controller's. */

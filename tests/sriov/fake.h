@@ -65,6 +65,7 @@ void fake_process(const struct fake *f, int pid, const char *comm, const char *c
  *   zero-mac        a MAC of zeroes is refused with EINVAL
  *   netuse/NETDEV   a sentence: the host needs it
  *   modules/NAME    modprobe knows this driver
+ *   busy/DISK       the kernel uses this disk
  */
 void fake_fail(const struct fake *f, const char *file, int error);
 

@@ -439,6 +439,14 @@ static int fake_load_module(struct sriov *s, const char *name)
 	return 0;
 }
 
+static int fake_disk_take(struct sriov *s, const char *path)
+{
+	char busy[PATH_MAX];
+
+	tree_say(busy, "/fake/busy/%s", strrchr(path, '/') + 1);
+	return tree_has(s->root, busy) ? -EBUSY : 0;
+}
+
 static void fake_before_change(struct sriov *s, const char *what)
 {
 	if (kill_at && !--kill_at)
@@ -453,6 +461,7 @@ const struct sriov_os fake_os = {
 	.link_set = fake_link_set,
 	.eswitch = fake_eswitch,
 	.load_module = fake_load_module,
+	.disk_take = fake_disk_take,
 	.before_change = fake_before_change,
 };
 
