@@ -240,6 +240,33 @@ static void give_up(struct sriov *s, struct sriov_rec *rec, enum sriov_bind_phas
 	sriov_fail(s, 0, "%s", reason);
 }
 
+/* It has the driver of the record. */
+static int bound(struct sriov *s, struct sriov_rec *rec)
+{
+	rec->bind.phase = SRIOV_BIND_BOUND;
+	/* Back where it came from: nothing is left to give back. */
+	if (!strcmp(rec->bind.to, rec->bind.from) && !*rec->bind.override_from)
+		memset(&rec->bind, 0, sizeof(rec->bind));
+	return sriov_rec_save(s, rec);
+}
+
+int sriov_bind_finish(struct sriov *s, struct sriov_rec *rec)
+{
+	char now[SRIOV_NAME_LEN];
+	int res;
+
+	if (rec->bind.phase != SRIOV_BIND_BINDING)
+		return 0;
+	sriov_driver_now(s, rec->addr, now);
+	if (!strcmp(rec->bind.to, SRIOV_DRIVER_NONE) ? *now != '\0' : strcmp(rec->bind.to, now))
+		return 0;
+	/* Only its override may not be as it should yet. */
+	res = give(s, rec, rec->bind.to);
+	if (!res)
+		res = bound(s, rec);
+	return res < 0 ? res : 1;
+}
+
 int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, unsigned int flags)
 {
 	enum sriov_bind_phase phase = rec->bind.phase;
@@ -272,11 +299,7 @@ int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, un
 		give_up(s, rec, phase, now);
 		return res;
 	}
-	rec->bind.phase = SRIOV_BIND_BOUND;
-	/* Back where it came from: nothing is left to give back. */
-	if (!strcmp(rec->bind.to, rec->bind.from) && !*rec->bind.override_from)
-		memset(&rec->bind, 0, sizeof(rec->bind));
-	res = sriov_rec_save(s, rec);
+	res = bound(s, rec);
 	return res < 0 ? res : 1;
 }
 

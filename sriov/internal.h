@@ -226,7 +226,9 @@ bool sriov_nvme_serves(struct sriov *s, const char *addr, const char *subsystem)
 int sriov_resize_recover(struct sriov *s, struct sriov_rec *rec);
 /* 0: it has that driver already, 1: it was given. The record is saved. */
 int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, unsigned int flags);
-/* The same without a memory of what was there: for VFs that are new. */
+/* 1: a binding that was interrupted had been done but for its record; 0: not. */
+int sriov_bind_finish(struct sriov *s, struct sriov_rec *rec);
+/* The same as sriov_bind_do() without a memory of what was there: for VFs that are new. */
 int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver);
 /* The driver a function has, "" if none; SRIOV_NAME_LEN. */
 void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);

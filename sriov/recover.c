@@ -56,6 +56,11 @@ static int set_right(struct sriov *s, struct sriov_rec *rec)
 		res = sriov_resize_recover(s, rec);
 	if (res < 0 || (!rec->claim.phase && !rec->bind.phase))
 		return res;
+	if (!rec->claim.phase) {
+		res = sriov_bind_finish(s, rec);
+		if (res)
+			return res;
+	}
 	/* Whoever has it open would be waited for. */
 	res = sriov_func_read(s, rec->addr, 0, &f);
 	if (!res)

@@ -208,11 +208,39 @@ static int lower_link(struct sriov *s, struct sriov_rec *rec)
 	return s->os->link_set(s, netdev, false);
 }
 
+/* One new VF. Not if it has a driver already, as after a process that died. */
+static int give_driver(struct sriov *s, const char *addr, const char *driver)
+{
+	char now[SRIOV_NAME_LEN];
+	struct sriov_rec vf;
+	int res;
+
+	res = sriov_rec_load(s, addr, &vf);
+	if (!res)
+		res = sriov_rec_check_writer(s, &vf);
+	if (!res)
+		res = sriov_bind_finish(s, &vf);
+	sriov_driver_now(s, addr, now);
+	if (res || *now)
+		return res < 0 ? res : 0;
+	if (strcmp(driver, SRIOV_DRIVER_DEFAULT) != 0) {
+		res = sriov_bind_do(s, &vf, driver, 0);
+		return res < 0 ? res : 0;
+	}
+	res = sriov_bind_new(s, &vf, driver);
+	/* As if the kernel had tried: some functions want to be set up first, as
+	 * NVMe's secondary controllers. */
+	if (res == -EIO || res == -EREMOTEIO || res == -ENODEV) {
+		log_info("%s: no driver took it", addr);
+		res = 0;
+	}
+	return res < 0 ? res : sriov_rec_save(s, &vf);
+}
+
 /* The driver that was asked for, for each new VF. */
 static int give_drivers(struct sriov *s, struct sriov_rec *rec)
 {
 	const char *driver = rec->resize.driver;
-	struct sriov_rec vf = { 0 };
 	struct vfs v;
 	int res;
 
@@ -225,27 +253,8 @@ static int give_drivers(struct sriov *s, struct sriov_rec *rec)
 	if (res < 0)
 		return res;
 	for (int i = 0; !res && i < v.nr; i++) {
-		char now[SRIOV_NAME_LEN];
-
-		res = sriov_rec_load(s, v.addr[i], &vf);
-		sriov_driver_now(s, v.addr[i], now);
-		if (res < 0 || *now)
-			continue;
-		if (strcmp(driver, SRIOV_DRIVER_DEFAULT) != 0) {
-			res = sriov_bind_do(s, &vf, driver, 0);
-		} else {
-			res = sriov_bind_new(s, &vf, driver);
-			/* As if the kernel had tried: some functions want to be set
-			 * up first, as NVMe's secondary controllers. */
-			if (res == -EIO || res == -EREMOTEIO || res == -ENODEV) {
-				log_info("%s: no driver took it", v.addr[i]);
-				res = 0;
-			}
-			if (!res)
-				res = sriov_rec_save(s, &vf);
-		}
-		if (res > 0)
-			res = 0;
+		if (*v.addr[i])
+			res = give_driver(s, v.addr[i], driver);
 	}
 	free(v.addr);
 	return res;

@@ -5,6 +5,8 @@
  *
  * A child does the operation and is killed before its n-th change; the next
  * command, here, must set right what it left. n grows until nobody is killed.
+ * Then once more, where the commands that set it right are killed as well: the
+ * first before its first change, the second before its second, and so on.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -66,7 +68,8 @@ static void nothing_is_under_way(struct sriov *s)
 	assert_true(autoprobe_is_on());
 }
 
-/* True if it was killed. What it had begun to write goes on to its end. */
+/* True if it was killed. What it had begun to write goes on to its end. op NULL:
+ * a command that only sets right what others left. */
 static bool run_and_kill(const struct operation *op, unsigned int at)
 {
 	int status = 0, result;
@@ -74,10 +77,10 @@ static bool run_and_kill(const struct operation *op, unsigned int at)
 
 	pid = fork();
 	if (!pid) {
-		struct sriov *s = fake_open(&fake, true);
+		struct sriov *s = fake_open(&fake, op != NULL);
 
 		fake_kill_at(at);
-		_exit(op->run(s) < 0 ? 1 : 0);
+		_exit((op ? op->run(s) : sriov_lock(s)) < 0 ? 1 : 0);
 	}
 	while ((gone = waitpid(-1, &result, 0)) > 0) {
 		if (gone == pid)
@@ -87,9 +90,9 @@ static bool run_and_kill(const struct operation *op, unsigned int at)
 	return WIFSIGNALED(status);
 }
 
-static unsigned int try_all(const struct operation *op)
+static unsigned int try_kills(const struct operation *op, bool again)
 {
-	unsigned int n, done = 0, undone = 0, finished = 0;
+	unsigned int n, m, done = 0, undone = 0, finished = 0;
 	struct sriov *s;
 	bool killed;
 	int res;
@@ -101,6 +104,9 @@ static unsigned int try_all(const struct operation *op)
 		op->prepare(s);
 		sriov_close(s);
 		killed = run_and_kill(op, n);
+		for (m = 1; again && m < CHANGES_MAX && run_and_kill(NULL, m); m++)
+			;
+		assert_true(!again || m < CHANGES_MAX);
 		/* The next command, whichever it is. */
 		s = fake_open(&fake, true);
 		nothing_is_under_way(s);
@@ -124,6 +130,12 @@ static unsigned int try_all(const struct operation *op)
 	assert_true(done > 0 && undone > 0);
 	assert_int_equal(finished > 0, op->finishes);
 	return n;
+}
+
+static unsigned int try_all(const struct operation *op)
+{
+	try_kills(op, true);
+	return try_kills(op, false);
 }
 
 /* ---- The operations ---- */
@@ -167,6 +179,70 @@ static bool has_two(struct sriov *s)
 static void creating(void **state)
 {
 	static const struct operation op = { prepare_nothing, create, has_two, true };
+
+	assert_true(try_all(&op) > 10);
+}
+
+static int create_for_vfio(struct sriov *s)
+{
+	struct sriov_resize want = { .nr_vfs = 2, .driver = "vfio-pci" };
+
+	return sriov_resize(s, FAKE_PF, &want);
+}
+
+static bool has_two_for_vfio(struct sriov *s)
+{
+	static const char *const vfs[] = { FAKE_VF0, FAKE_VF1 };
+	unsigned int nr = fake_nr_vfs(&fake, FAKE_PF);
+	struct sriov_func f;
+
+	assert_true(nr == 0 || nr == 2);
+	for (unsigned int i = 0; i < nr; i++) {
+		assert_int_equal(sriov_func_read(s, vfs[i], 0, &f), 0);
+		assert_string_equal(f.driver, "vfio-pci");
+		assert_string_equal(f.override, "vfio-pci");
+		assert_true(f.bound_by_us);
+		assert_string_equal(f.original_driver, "");
+	}
+	return nr == 2;
+}
+
+static void creating_with_a_driver(void **state)
+{
+	static const struct operation op = { prepare_nothing, create_for_vfio, has_two_for_vfio,
+					     true };
+
+	assert_true(try_all(&op) > 20);
+}
+
+static int set_vlans(struct sriov *s, const char *pf, void *opaque)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_VLAN, .vlan = 30 };
+	int res = sriov_configure(s, FAKE_VF0, &conf);
+
+	return res < 0 ? res : sriov_configure(s, FAKE_VF1, &conf);
+}
+
+static int create_configured(struct sriov *s)
+{
+	struct sriov_resize want = { .nr_vfs = 2, .configure = set_vlans };
+
+	return sriov_resize(s, FAKE_PF, &want);
+}
+
+static bool has_two_configured(struct sriov *s)
+{
+	if (!has_two(s))
+		return false;
+	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 30);
+	assert_int_equal(fake_conf(&fake, "eth0", 1).vlan, 30);
+	return true;
+}
+
+static void creating_with_a_configuration(void **state)
+{
+	static const struct operation op = { prepare_nothing, create_configured,
+					     has_two_configured, true };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -263,7 +339,7 @@ static bool is_bound(struct sriov *s)
 
 static void binding(void **state)
 {
-	static const struct operation op = { prepare_vfs, bind_one, is_bound, false };
+	static const struct operation op = { prepare_vfs, bind_one, is_bound, true };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -361,6 +437,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(creating),
+		cmocka_unit_test(creating_with_a_driver),
+		cmocka_unit_test(creating_with_a_configuration),
 		cmocka_unit_test(destroying),
 		cmocka_unit_test(destroying_what_is_bound),
 		cmocka_unit_test(replacing),
