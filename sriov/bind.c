@@ -218,6 +218,30 @@ int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec)
 	return sriov_rec_save(s, rec);
 }
 
+int sriov_bind_return(struct sriov *s, struct sriov_rec *rec)
+{
+	const struct sriov_bind_state *was = &rec->claim.bind;
+	const char *driver = rec->claim.driver;
+	char now[SRIOV_NAME_LEN];
+	int res;
+
+	if (was->phase == SRIOV_BIND_NONE)
+		return rec->bind.phase ? sriov_bind_undo(s, rec) : 0;
+	sriov_driver_now(s, rec->addr, now);
+	if (!strcmp(now, driver) && rec->bind.phase == was->phase && !strcmp(rec->bind.to, was->to))
+		return 0;
+	res = need_driver(s, driver);
+	if (!res)
+		res = give(s, rec, driver);
+	if (res < 0) {
+		sriov_fail_more(s, "%s: giving it back to %s: ", rec->addr,
+				*driver ? driver : "no driver");
+		return res;
+	}
+	rec->bind = *was;
+	return 0;
+}
+
 /* Back to what it was before this attempt, which may be a driver of ours. */
 static void give_up(struct sriov *s, struct sriov_rec *rec, enum sriov_bind_phase phase,
 		    const char *before)

@@ -186,8 +186,8 @@ int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags)
 	res = restore_conf(s, rec, &f);
 	if (!res)
 		res = sriov_nodes_take(s, rec);
-	if (!res && rec->bind.phase && (rec->claim.bound || rec->bind.phase != SRIOV_BIND_BOUND))
-		res = sriov_bind_undo(s, rec);
+	if (!res)
+		res = sriov_bind_return(s, rec);
 	if (res < 0)
 		return res;
 	memset(&rec->claim, 0, sizeof(rec->claim));
@@ -282,6 +282,9 @@ static int begin(struct sriov *s, const struct sriov_claim_opts *opts, struct sr
 	char proc[SRIOV_PATH_LEN];
 
 	rec->claim.phase = SRIOV_PHASE_CLAIMING;
+	/* Who bound it before takes it back as well, from the driver it has now. */
+	sriov_driver_now(s, rec->addr, rec->claim.driver);
+	rec->claim.bind = rec->bind;
 	sriov_text(rec->claim.owner, sizeof(rec->claim.owner), "%s", opts->owner);
 	rec->claim.pid = opts->pid;
 	sriov_path(s, proc, "/proc");
@@ -306,11 +309,6 @@ static int take(struct sriov *s, const struct sriov_claim_opts *opts, struct sri
 	res = save_conf(s, rec, f);
 	if (!res && opts->conf)
 		res = write_conf(s, f, opts->conf);
-	if (!res) {
-		/* Not if somebody bound it before, who takes it back as well. */
-		rec->claim.bound = rec->bind.phase == SRIOV_BIND_NONE;
-		res = sriov_rec_save(s, rec);
-	}
 	if (!res && opts->conf && opts->conf->has & SRIOV_CONF_MSIX) {
 		msix.msix = opts->conf->msix;
 		res = sriov_bind_do(s, rec, SRIOV_DRIVER_NONE, 0);

@@ -131,6 +131,12 @@ struct sriov_node {
 };
 #define SRIOV_NODES_MAX 2
 
+/* Who gave it which driver, and what is to be given back. */
+struct sriov_bind_state {
+	enum sriov_bind_phase phase;
+	char from[SRIOV_NAME_LEN], override_from[SRIOV_NAME_LEN], to[SRIOV_NAME_LEN];
+};
+
 /*
  * What is known of one function beyond the kernel's own. A record without
  * anything in it has no file. Not of this boot, or of a device that was removed
@@ -156,10 +162,7 @@ struct sriov_rec {
 		char driver[SRIOV_NAME_LEN];
 	} resize;
 
-	struct {
-		enum sriov_bind_phase phase;
-		char from[SRIOV_NAME_LEN], override_from[SRIOV_NAME_LEN], to[SRIOV_NAME_LEN];
-	} bind;
+	struct sriov_bind_state bind;
 
 	struct {
 		enum sriov_claim_phase phase;
@@ -167,7 +170,8 @@ struct sriov_rec {
 		pid_t pid;
 		uint64_t start; /* of that process */
 		int64_t time; /* seconds since 1970 */
-		bool bound; /* this claim did the binding */
+		char driver[SRIOV_NAME_LEN]; /* when it was claimed, "" for none, */
+		struct sriov_bind_state bind; /* and what was known of that */
 		bool used; /* it was handed over: reset it before anybody else has it */
 		struct sriov_conf saved; /* what was before; has 0: not touched */
 		struct sriov_node node[SRIOV_NODES_MAX];
@@ -235,6 +239,8 @@ void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);
 /* Until udev has nothing to do any more; a bound on that is no failure. */
 void sriov_wait_udev(const struct sriov *s);
 int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec);
+/* As it was when it was claimed. The record may be left for the caller to save. */
+int sriov_bind_return(struct sriov *s, struct sriov_rec *rec);
 /* -EINVAL if it is no name of an owner. */
 int sriov_owner_check(struct sriov *s, const char *owner);
 /* What sriov_resize() would refuse before it changes anything. */

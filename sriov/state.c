@@ -26,7 +26,7 @@
 #include "core/log.h"
 #include "sriov/internal.h"
 
-#define VERSION 1
+#define VERSION 2
 
 static const char *const bind_phases[] = { "none", "binding", "bound", "back" };
 static const char *const claim_phases[] = { "none", "claiming", "claimed", "releasing" };
@@ -79,6 +79,12 @@ static int conf_unpack(json_t *from, struct sriov_conf *conf)
 	return 0;
 }
 
+static json_t *bind_pack(const struct sriov_bind_state *bind)
+{
+	return json_pack("{s:s, s:s, s:s, s:s}", "phase", bind_phases[bind->phase], "from",
+			 bind->from, "override", bind->override_from, "to", bind->to);
+}
+
 static json_t *claim_pack(const struct sriov_rec *rec)
 {
 	json_t *nodes = json_array();
@@ -93,11 +99,12 @@ static json_t *claim_pack(const struct sriov_rec *rec)
 							(json_int_t)n->uid, "gid",
 							(json_int_t)n->gid, "mode", (int)n->mode));
 	}
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:b, s:b, s:o, s:o}", "phase",
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:o, s:b, s:o, s:o}", "phase",
 			 claim_phases[rec->claim.phase], "owner", rec->claim.owner, "pid",
 			 (int)rec->claim.pid, "start", (json_int_t)rec->claim.start, "time",
-			 (json_int_t)rec->claim.time, "bound", rec->claim.bound, "used",
-			 rec->claim.used, "saved", conf_pack(&rec->claim.saved), "nodes", nodes);
+			 (json_int_t)rec->claim.time, "driver", rec->claim.driver, "bind",
+			 bind_pack(&rec->claim.bind), "used", rec->claim.used, "saved",
+			 conf_pack(&rec->claim.saved), "nodes", nodes);
 }
 
 /* NULL if out of memory or a text is not UTF-8. */
@@ -123,11 +130,7 @@ static json_t *rec_pack(const struct sriov *s, const struct sriov_rec *rec)
 					      (int)rec->resize.from, "to", (int)rec->resize.to,
 					      "driver", rec->resize.driver));
 	if (rec->bind.phase)
-		json_object_set_new(root, "bind",
-				    json_pack("{s:s, s:s, s:s, s:s}", "phase",
-					      bind_phases[rec->bind.phase], "from", rec->bind.from,
-					      "override", rec->bind.override_from, "to",
-					      rec->bind.to));
+		json_object_set_new(root, "bind", bind_pack(&rec->bind));
 	if (rec->claim.phase)
 		json_object_set_new(root, "claim", claim_pack(rec));
 	return root;
@@ -142,27 +145,47 @@ static int find_word(const char *word, const char *const *words, int nr)
 	return -EINVAL;
 }
 
+static int bind_unpack(json_t *root, struct sriov_bind_state *bind)
+{
+	const char *phase, *from, *override, *to;
+	int word;
+
+	if (json_unpack(root, "{s:s, s:s, s:s, s:s}", "phase", &phase, "from", &from, "override",
+			&override, "to", &to) < 0)
+		return -EINVAL;
+	word = find_word(phase, bind_phases, ARRAY_SIZE(bind_phases));
+	if (word < 0)
+		return word;
+	bind->phase = (enum sriov_bind_phase)word;
+	sriov_text(bind->from, sizeof(bind->from), "%s", from);
+	sriov_text(bind->override_from, sizeof(bind->override_from), "%s", override);
+	sriov_text(bind->to, sizeof(bind->to), "%s", to);
+	return 0;
+}
+
 static int claim_unpack(json_t *from, struct sriov_rec *rec)
 {
-	const char *phase, *owner, *path;
+	const char *phase, *owner, *path, *driver;
 	json_int_t start, time, uid, gid, rdev;
-	int pid, bound, used, mode, word;
-	json_t *saved, *nodes, *node;
+	json_t *saved, *nodes, *node, *bind;
+	int pid, used, mode, word;
 	size_t i;
 
-	if (json_unpack(from, "{s:s, s:s, s:i, s:I, s:I, s:b, s:b, s:o, s:o}", "phase", &phase,
-			"owner", &owner, "pid", &pid, "start", &start, "time", &time, "bound",
-			&bound, "used", &used, "saved", &saved, "nodes", &nodes) < 0)
+	if (json_unpack(from, "{s:s, s:s, s:i, s:I, s:I, s:s, s:o, s:b, s:o, s:o}", "phase", &phase,
+			"owner", &owner, "pid", &pid, "start", &start, "time", &time, "driver",
+			&driver, "bind", &bind, "used", &used, "saved", &saved, "nodes",
+			&nodes) < 0)
 		return -EINVAL;
 	word = find_word(phase, claim_phases, ARRAY_SIZE(claim_phases));
-	if (word < 0 || conf_unpack(saved, &rec->claim.saved) < 0)
+	if (word < 0 || conf_unpack(saved, &rec->claim.saved) < 0 ||
+	    bind_unpack(bind, &rec->claim.bind) < 0)
 		return -EINVAL;
+	sriov_text(rec->claim.driver, sizeof(rec->claim.driver), "%s", driver);
 	rec->claim.phase = (enum sriov_claim_phase)word;
 	sriov_text(rec->claim.owner, sizeof(rec->claim.owner), "%s", owner);
 	rec->claim.pid = pid;
 	rec->claim.start = (uint64_t)start;
 	rec->claim.time = time;
-	rec->claim.bound = bound;
 	rec->claim.used = used;
 	json_array_foreach(nodes, i, node)
 	{
@@ -183,8 +206,8 @@ static int claim_unpack(json_t *from, struct sriov_rec *rec)
 
 static int parts_unpack(json_t *root, struct sriov_rec *rec)
 {
-	const char *path, *text, *phase, *from, *override, *to;
-	int pid, made, autoprobe, link_down, nr_from, nr_to, word;
+	int pid, made, autoprobe, link_down, nr_from, nr_to;
+	const char *path, *text;
 	json_int_t start;
 	json_t *part;
 
@@ -213,19 +236,8 @@ static int parts_unpack(json_t *root, struct sriov_rec *rec)
 		sriov_text(rec->resize.driver, sizeof(rec->resize.driver), "%s", text);
 	}
 	part = json_object_get(root, "bind");
-	if (part) {
-		if (json_unpack(part, "{s:s, s:s, s:s, s:s}", "phase", &phase, "from", &from,
-				"override", &override, "to", &to) < 0)
-			return -EINVAL;
-		word = find_word(phase, bind_phases, ARRAY_SIZE(bind_phases));
-		if (word < 0)
-			return word;
-		rec->bind.phase = (enum sriov_bind_phase)word;
-		sriov_text(rec->bind.from, sizeof(rec->bind.from), "%s", from);
-		sriov_text(rec->bind.override_from, sizeof(rec->bind.override_from), "%s",
-			   override);
-		sriov_text(rec->bind.to, sizeof(rec->bind.to), "%s", to);
-	}
+	if (part && bind_unpack(part, &rec->bind) < 0)
+		return -EINVAL;
 	part = json_object_get(root, "claim");
 	return part ? claim_unpack(part, rec) : 0;
 }

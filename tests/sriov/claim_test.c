@@ -261,6 +261,38 @@ static void what_needs_no_rebinding_is_chosen_first(void **state)
 	assert_string_equal(fake_driver(&fake, FAKE_VF2), "igbvf");
 }
 
+/* Whatever it was bound to by us, it is that again, and known as that. */
+static void a_release_returns_to_what_was_bound_before(void **state)
+{
+	static const struct {
+		const char *before, *claimed;
+	} drivers[] = { { "none", NULL },
+			{ "igb_uio", NULL },
+			{ "vfio-pci", "igbvf" },
+			{ "vfio-pci", "none" } };
+	struct sriov_claim_opts opts = { .owner = "vm1", .vf = FAKE_VF0 };
+	struct sriov_rec before, after;
+
+	fake_file(&fake, "/fake/modules/igb_uio", "");
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+		bool none = !strcmp(drivers[i].before, "none");
+
+		assert_int_equal(sriov_bind(s, FAKE_VF0, drivers[i].before, 0), 1);
+		assert_int_equal(sriov_rec_load(s, FAKE_VF0, &before), 0);
+		opts.driver = drivers[i].claimed;
+		assert_int_equal(sriov_claim(s, &opts, addr), 0);
+		assert_int_equal(sriov_release(s, FAKE_VF0, "vm1", 0), 0);
+		assert_string_equal(fake_driver(&fake, FAKE_VF0), none ? "" : drivers[i].before);
+		assert_int_equal(sriov_rec_load(s, FAKE_VF0, &after), 0);
+		assert_memory_equal(&after.bind, &before.bind, sizeof(before.bind));
+		assert_string_equal(fake_read(&fake,
+					      "/sys/bus/pci/devices/" FAKE_VF0 "/driver_override"),
+				    strcmp(drivers[i].before, "vfio-pci") ? "(null)" : "vfio-pci");
+		assert_int_equal(sriov_unbind(s, FAKE_VF0), 0);
+		assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	}
+}
+
 static void a_claim_of_a_dead_process_is_stale_and_reaped(void **state)
 {
 	struct sriov_claim_opts opts = { .owner = "vm1", .pid = 77 };
@@ -435,6 +467,7 @@ int main(void)
 		T(owners_have_decent_names),
 		T(a_vf_the_host_uses_is_passed_over),
 		T(what_needs_no_rebinding_is_chosen_first),
+		T(a_release_returns_to_what_was_bound_before),
 		T(a_claim_of_a_dead_process_is_stale_and_reaped),
 		T(a_claim_can_be_adopted),
 		T(a_second_member_of_a_group_goes_to_the_same_owner_only),

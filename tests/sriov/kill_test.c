@@ -241,8 +241,8 @@ static bool has_two_configured(struct sriov *s)
 
 static void creating_with_a_configuration(void **state)
 {
-	static const struct operation op = { prepare_nothing, create_configured,
-					     has_two_configured, true };
+	static const struct operation op = { prepare_nothing, create_configured, has_two_configured,
+					     true };
 
 	assert_true(try_all(&op) > 10);
 }
@@ -406,6 +406,115 @@ static void claiming(void **state)
 	assert_true(try_all(&op) > 20);
 }
 
+/* It is as it was before, or claimed; which is told. */
+static bool is_claimed_or(struct sriov *s, const char *claimed, const char *before)
+{
+	struct sriov_func f;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_true(f.claim == SRIOV_CLAIM_HELD || f.claim == SRIOV_CLAIM_NONE);
+	assert_string_equal(f.driver, f.claim ? claimed : before);
+	return f.claim == SRIOV_CLAIM_HELD;
+}
+
+static int claim_with_vectors(struct sriov *s)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_MSIX | SRIOV_CONF_VLAN, .msix = 8, .vlan = 3 };
+	struct sriov_claim_opts opts = { .owner = "vm1", .vf = FAKE_VF0, .conf = &conf };
+	char addr[SRIOV_ADDR_LEN];
+
+	return sriov_claim(s, &opts, addr);
+}
+
+static bool has_vectors(struct sriov *s)
+{
+	if (!is_claimed_or(s, "vfio-pci", "igbvf"))
+		return false;
+	assert_string_equal(
+		fake_read(&fake, "/sys/bus/pci/devices/" FAKE_VF0 "/sriov_vf_msix_count"), "8");
+	return true;
+}
+
+static void claiming_with_vectors(void **state)
+{
+	static const struct operation op = { prepare_vfs, claim_with_vectors, has_vectors, false };
+
+	assert_true(try_all(&op) > 20);
+}
+
+static int claim_for_uio(struct sriov *s)
+{
+	struct sriov_claim_opts opts = { .owner = "vm1", .vf = FAKE_VF0, .driver = "igb_uio" };
+	char addr[SRIOV_ADDR_LEN];
+
+	fake_file(&fake, "/fake/modules/igb_uio", "");
+	return sriov_claim(s, &opts, addr);
+}
+
+static bool is_claimed_for_uio(struct sriov *s)
+{
+	return is_claimed_or(s, "igb_uio", "igbvf");
+}
+
+static void claiming_for_another_driver(void **state)
+{
+	static const struct operation op = { prepare_vfs, claim_for_uio, is_claimed_for_uio,
+					     false };
+
+	assert_true(try_all(&op) > 20);
+}
+
+/* By us, to another driver or to none. */
+static void prepare_unbound(struct sriov *s)
+{
+	prepare_vfs(s);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "none", 0), 1);
+}
+
+static bool is_claimed_or_unbound(struct sriov *s)
+{
+	struct sriov_func f;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_true(f.bound_by_us);
+	assert_string_equal(f.original_driver, "igbvf");
+	assert_string_equal(f.override, f.claim ? "vfio-pci" : "");
+	return is_claimed_or(s, "vfio-pci", "");
+}
+
+static void claiming_what_was_unbound(void **state)
+{
+	static const struct operation op = { prepare_unbound, claim_one, is_claimed_or_unbound,
+					     false };
+
+	assert_true(try_all(&op) > 20);
+}
+
+static bool is_claimed_or_bound(struct sriov *s)
+{
+	struct sriov_func f;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_true(f.bound_by_us);
+	assert_string_equal(f.original_driver, "igbvf");
+	assert_string_equal(f.override, f.claim ? "" : "vfio-pci");
+	return is_claimed_or(s, "igb_uio", "vfio-pci");
+}
+
+static void claiming_what_was_bound(void **state)
+{
+	static const struct operation op = { prepare_bound, claim_for_uio, is_claimed_or_bound,
+					     false };
+
+	assert_true(try_all(&op) > 20);
+}
+
+static void prepare_claimed_unbound(struct sriov *s)
+{
+	prepare_unbound(s);
+	assert_int_equal(claim_one(s), 0);
+}
+
 static void prepare_claimed(struct sriov *s)
 {
 	prepare_vfs(s);
@@ -433,6 +542,19 @@ static void releasing(void **state)
 	assert_true(try_all(&op) > 20);
 }
 
+static bool is_released_and_unbound(struct sriov *s)
+{
+	return !is_claimed_or_unbound(s);
+}
+
+static void releasing_what_was_unbound(void **state)
+{
+	static const struct operation op = { prepare_claimed_unbound, release_one,
+					     is_released_and_unbound, true };
+
+	assert_true(try_all(&op) > 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -445,7 +567,12 @@ int main(void)
 		cmocka_unit_test(binding),
 		cmocka_unit_test(unbinding),
 		cmocka_unit_test(claiming),
+		cmocka_unit_test(claiming_with_vectors),
+		cmocka_unit_test(claiming_for_another_driver),
+		cmocka_unit_test(claiming_what_was_unbound),
+		cmocka_unit_test(claiming_what_was_bound),
 		cmocka_unit_test(releasing),
+		cmocka_unit_test(releasing_what_was_unbound),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
