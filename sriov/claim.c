@@ -163,8 +163,64 @@ int sriov_reset(struct sriov *s, const char *addr)
 
 /* ---- Release ---- */
 
+/* What was handed over, before anybody else has it. */
+static int reset_used(struct sriov *s, struct sriov_rec *rec, unsigned int flags)
+{
+	int res;
+
+	if (!rec->claim.used || flags & SRIOV_RELEASE_NO_RESET)
+		return 0;
+	res = reset_do(s, rec);
+	if (res == -ENOTSUP)
+		log_warn("%s: nothing of its last owner's state is cleared", s->err);
+	else if (res < 0)
+		return res;
+	rec->claim.used = false; /* not twice, if this is continued later */
+	return sriov_rec_save(s, rec);
+}
+
+/* The first failure and its sentence are kept, the others are told. */
+static void keep_first(struct sriov *s, int res, int *first, char reason[SRIOV_ERR_LEN])
+{
+	if (res >= 0)
+		return;
+	if (*first)
+		log_warn("%s", s->err);
+	else
+		memcpy(reason, s->err, SRIOV_ERR_LEN);
+	*first = *first ? *first : res;
+}
+
+/*
+ * Everything that can be taken back is, whatever fails before it: the files
+ * above all, so that the last user is out. Only the host's driver must not have
+ * what could not be reset.
+ */
+static int take_back(struct sriov *s, struct sriov_rec *rec, const struct sriov_func *f,
+		     unsigned int flags)
+{
+	char reason[SRIOV_ERR_LEN] = "";
+	int res, first = 0;
+
+	keep_first(s, sriov_nodes_take(s, rec), &first, reason);
+	res = reset_used(s, rec, flags);
+	if (res == -ETIMEDOUT)
+		return res; /* the kernel has it; nothing more can be done now */
+	keep_first(s, res, &first, reason);
+	if (!res || flags & SRIOV_RELEASE_FORCE) {
+		/* Before the host's driver reads it. */
+		keep_first(s, restore_conf(s, rec, f), &first, reason);
+		res = sriov_bind_return(s, rec);
+		if (res == -ETIMEDOUT)
+			return res;
+		keep_first(s, res, &first, reason);
+	}
+	return first < 0 ? sriov_fail(s, first, "%s", reason) : 0;
+}
+
 int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags)
 {
+	char reason[SRIOV_ERR_LEN];
 	struct sriov_func f = { 0 };
 	int res;
 
@@ -172,24 +228,19 @@ int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags)
 	res = sriov_rec_save(s, rec);
 	if (!res)
 		res = sriov_func_read(s, rec->addr, 0, &f);
-	if (res < 0)
+	if (!res)
+		res = take_back(s, rec, &f, flags);
+	if (res == -ETIMEDOUT || res == -ENODEV)
 		return res;
-	if (rec->claim.used && !(flags & SRIOV_RELEASE_NO_RESET)) {
-		res = reset_do(s, rec);
-		if (res == -ENOTSUP)
-			log_warn("%s: nothing of its last owner's state is cleared", s->err);
-		else if (res < 0)
-			return res;
-		rec->claim.used = false; /* not twice, if this is continued later */
+	if (res < 0 && !(flags & SRIOV_RELEASE_FORCE)) {
+		/* What has been taken back by now, for who continues. */
+		memcpy(reason, s->err, sizeof(reason));
+		if (sriov_rec_save(s, rec) < 0)
+			log_warn("%s", s->err);
+		return sriov_fail(s, res, "%s", reason);
 	}
-	/* Before the host's driver reads it. */
-	res = restore_conf(s, rec, &f);
-	if (!res)
-		res = sriov_nodes_take(s, rec);
-	if (!res)
-		res = sriov_bind_return(s, rec);
 	if (res < 0)
-		return res;
+		log_warn("%s; released all the same, as --force says", s->err);
 	memset(&rec->claim, 0, sizeof(rec->claim));
 	return sriov_rec_save(s, rec);
 }

@@ -250,12 +250,16 @@ struct sriov_claim_opts {
 int sriov_claim(struct sriov *s, const struct sriov_claim_opts *opts, char addr[SRIOV_ADDR_LEN]);
 
 enum {
-	SRIOV_RELEASE_FORCE = 1 << 0, /* whoever owns it; never while it is open */
+	/* Whoever owns it, and whatever cannot be taken back; never while it is
+	 * open. */
+	SRIOV_RELEASE_FORCE = 1 << 0,
 	SRIOV_RELEASE_NO_RESET = 1 << 1,
 };
 
 /* Reset, take back its configuration, its files and its driver, and forget the
- * owner. -EPERM if owner is not the claim's, -ENOENT without claim. */
+ * owner. -EPERM if owner is not the claim's, -ENOENT without claim. What fails
+ * does not keep the rest from being taken back, but for a reset: then the host's
+ * driver does not get it. The next command tries again. */
 int sriov_release(struct sriov *s, const char *vf, const char *owner, unsigned int flags);
 /* From now on the claim belongs to this process: what attach does before exec.
  * -EPERM, -ENOENT as above. */

@@ -386,6 +386,67 @@ static void files_go_to_the_user_and_come_back(void **state)
 	assert_int_equal(st.st_mode & 07777, 0640);
 }
 
+/* A new command, which first sets right what others left. */
+static void next_command(void)
+{
+	sriov_close(s);
+	s = fake_open(&fake, true);
+}
+
+static void what_cannot_be_set_back_keeps_nothing_else_from_it(void **state)
+{
+	struct sriov_conf conf = some_conf();
+	struct sriov_claim_opts opts = { .owner = "vm1",
+					 .vf = FAKE_VF0,
+					 .conf = &conf,
+					 .has_user = true,
+					 .uid = getuid(),
+					 .gid = getgid() };
+	struct sriov_func f;
+	char number[8];
+
+	assert_int_equal(sriov_claim(s, &opts, addr), 0);
+	snprintf(number, sizeof(number), "%d", SRIOV_CONF_TRUST);
+	fake_file(&fake, "/fake/ignore", number);
+	assert_int_equal(sriov_release(s, FAKE_VF0, "vm1", 0), -EIO);
+	fake_says(s, "trust=off was taken, but the driver tells on");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 0);
+	next_command();
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_int_equal(f.claim, SRIOV_CLAIM_MOVING);
+	assert_false(f.bound_by_us);
+	/* Once is enough. */
+	assert_string_equal(fake_read(&fake, "/fake/resets/" FAKE_VF0), "1");
+	assert_int_equal(sriov_release(s, FAKE_VF0, NULL, SRIOV_RELEASE_FORCE), 0);
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_int_equal(f.claim, SRIOV_CLAIM_NONE);
+}
+
+/* The host's driver is another owner: not before it has been reset. */
+static void what_cannot_be_reset_is_given_back_by_force_only(void **state)
+{
+	struct sriov_claim_opts opts = {
+		.owner = "vm1", .has_user = true, .uid = getuid(), .gid = getgid()
+	};
+	char path[256];
+	struct stat st;
+
+	assert_int_equal(sriov_claim(s, &opts, addr), 0);
+	snprintf(path, sizeof(path), "%s/dev/vfio/20", fake.root);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	fake_fail(&fake, "reset", EIO);
+	assert_int_equal(sriov_release(s, addr, "vm1", 0), -EIO);
+	fake_says(s, "/reset: writing '1'");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	/* The user is out all the same. */
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_not_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(sriov_release(s, addr, NULL, SRIOV_RELEASE_FORCE), 0);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+}
+
 static void vectors_are_given_while_there_is_no_driver(void **state)
 {
 	struct sriov_conf conf = { .has = SRIOV_CONF_MSIX, .msix = 12 };
@@ -473,6 +534,8 @@ int main(void)
 		T(a_second_member_of_a_group_goes_to_the_same_owner_only),
 		T(a_group_that_is_not_viable_is_explained),
 		T(files_go_to_the_user_and_come_back),
+		T(what_cannot_be_set_back_keeps_nothing_else_from_it),
+		T(what_cannot_be_reset_is_given_back_by_force_only),
 		T(vectors_are_given_while_there_is_no_driver),
 		T(a_vf_that_was_made_anew_has_no_owner),
 		T(of_two_that_race_one_wins),
