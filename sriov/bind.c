@@ -327,6 +327,18 @@ int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, un
 	return res < 0 ? res : 1;
 }
 
+int sriov_bind_to_none(struct sriov *s, const char *addr)
+{
+	struct sriov_rec rec;
+	int res;
+
+	res = sriov_rec_load(s, addr, &rec);
+	if (res < 0)
+		return res;
+	rec.bind = (struct sriov_bind_state){ .phase = SRIOV_BIND_BOUND, .to = SRIOV_DRIVER_NONE };
+	return sriov_rec_save(s, &rec);
+}
+
 int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver)
 {
 	int res = need_driver(s, driver);

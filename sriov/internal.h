@@ -234,6 +234,9 @@ int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, un
 int sriov_bind_finish(struct sriov *s, struct sriov_rec *rec);
 /* The same as sriov_bind_do() without a memory of what was there: for VFs that are new. */
 int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver);
+/* Write down that a new VF has no driver because that is wanted: what gives new
+ * VFs their drivers leaves it. */
+int sriov_bind_to_none(struct sriov *s, const char *addr);
 /* The driver a function has, "" if none; SRIOV_NAME_LEN. */
 void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);
 /* Until udev has nothing to do any more; a bound on that is no failure. */

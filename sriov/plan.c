@@ -144,22 +144,29 @@ static void walk_vf(struct walk *w, const struct sriov_plan_pf *pf, const char *
 
 /* ---- One PF ---- */
 
-/* The one driver of all VFs, or none if they differ: they are bound later. */
+/* The one driver of all VFs. If they differ, those with a driver of their own are
+ * bound later, and auto is for the others, if there are any. */
 static const char *common_driver(const struct sriov_plan_pf *pf)
 {
-	const char *first = wanted_of(pf, 0).driver;
+	const char *first = wanted_of(pf, 0).driver, *driver;
+	bool differ = false, any_auto = false;
 
-	for (unsigned int i = 1; i < pf->vfs; i++) {
-		if (strcmp(wanted_of(pf, i).driver, first) != 0)
-			return SRIOV_DRIVER_NONE;
+	for (unsigned int i = 0; i < pf->vfs; i++) {
+		driver = wanted_of(pf, i).driver;
+		differ |= strcmp(driver, first) != 0;
+		any_auto |= !strcmp(driver, SRIOV_DRIVER_AUTO);
 	}
-	return first;
+	if (!differ)
+		return first;
+	return any_auto ? SRIOV_DRIVER_AUTO : SRIOV_DRIVER_NONE;
 }
 
-/* New VFs are configured before a driver can read what they are. */
+/* New VFs are configured before a driver can read what they are; auto must not
+ * reach those that shall have another one or none. */
 static int configure_new(struct sriov *s, const char *addr, void *opaque)
 {
 	const struct sriov_plan_pf *pf = opaque;
+	bool is_auto = !strcmp(common_driver(pf), SRIOV_DRIVER_AUTO);
 	char(*vf)[SRIOV_ADDR_LEN];
 	struct wanted want;
 	int nr, res = 0;
@@ -168,9 +175,14 @@ static int configure_new(struct sriov *s, const char *addr, void *opaque)
 	if (nr < 0)
 		return sriov_fail(s, nr, "%s: %s", addr, strerror(-nr));
 	for (int i = 0; i < nr && !res; i++) {
+		if (!*vf[i])
+			continue;
 		want = wanted_of(pf, (unsigned int)i);
 		if (want.conf.has)
 			res = sriov_configure(s, vf[i], &want.conf);
+		if (!res && is_auto && strcmp(want.driver, SRIOV_DRIVER_AUTO) != 0 &&
+		    strcmp(want.driver, SRIOV_DRIVER_DEFAULT) != 0)
+			res = sriov_bind_to_none(s, vf[i]);
 	}
 	free(vf);
 	return res;

@@ -221,7 +221,8 @@ static int give_driver(struct sriov *s, const char *addr, const char *driver)
 	if (!res)
 		res = sriov_bind_finish(s, &vf);
 	sriov_driver_now(s, addr, now);
-	if (res || *now)
+	/* Or it was told to have none. */
+	if (res || *now || vf.bind.phase == SRIOV_BIND_BOUND)
 		return res < 0 ? res : 0;
 	if (strcmp(driver, SRIOV_DRIVER_DEFAULT) != 0) {
 		res = sriov_bind_do(s, &vf, driver, 0);

@@ -23,6 +23,7 @@
 
 #include "core/base.h"
 #include "core/log.h"
+#include "sriov/plan.h"
 #include "tests/sriov/fake.h"
 
 #define CHANGES_MAX 1000
@@ -555,6 +556,49 @@ static void releasing_what_was_unbound(void **state)
 	assert_true(try_all(&op) > 20);
 }
 
+static void told(void *opaque, const struct sriov_change *change)
+{
+}
+
+static int walk(struct sriov *s, bool apply)
+{
+	static const char text[] = "pfs: [{pf: eth0, vfs: 2, vf: {0: {vlan: 10, driver: vfio-pci, "
+				   "owners: [vm1]}}}]";
+	struct sriov_plan *plan;
+	int res;
+
+	assert_int_equal(sriov_plan_parse(s, "vf.yaml", text, strlen(text), &plan), 0);
+	res = sriov_plan_walk(s, plan, apply, told, NULL);
+	sriov_plan_free(plan);
+	return res;
+}
+
+static int apply(struct sriov *s)
+{
+	return walk(s, true);
+}
+
+/* A plan has several steps, of which each is done or not; who comes by finishes
+ * no more than the step. */
+static bool is_as_planned(struct sriov *s)
+{
+	unsigned int nr = fake_nr_vfs(&fake, FAKE_PF);
+
+	assert_true(nr == 0 || nr == 2);
+	if (!nr)
+		return false;
+	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 10);
+	assert_string_equal(fake_driver(&fake, FAKE_VF1), "igbvf");
+	return walk(s, false) == 0;
+}
+
+static void applying_a_plan(void **state)
+{
+	static const struct operation op = { prepare_nothing, apply, is_as_planned, false };
+
+	assert_true(try_all(&op) > 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -573,6 +617,7 @@ int main(void)
 		cmocka_unit_test(claiming_what_was_bound),
 		cmocka_unit_test(releasing),
 		cmocka_unit_test(releasing_what_was_unbound),
+		cmocka_unit_test(applying_a_plan),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);

@@ -103,6 +103,26 @@ static void a_plan_is_made_true_and_stays_so(void **state)
 	assert_int_equal(walk(plan, false), 0);
 }
 
+/* auto is what a VF gets that the plan says nothing else of. */
+static void vfs_with_drivers_of_their_own_leave_auto_to_the_others(void **state)
+{
+	static const char mixed[] = "pfs: [{pf: eth0, vfs: 4, vf: {0: {driver: vfio-pci}, "
+				    "2: {driver: none}, 3: {driver: default}}}]";
+	struct sriov_func f;
+
+	assert_true(walk(mixed, true) > 0);
+	was_told("* " FAKE_VF0 ": driver none -> vfio-pci\n");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	assert_string_equal(fake_driver(&fake, FAKE_VF1), "igbvf");
+	assert_string_equal(fake_driver(&fake, FAKE_VF2), "");
+	assert_string_equal(fake_driver(&fake, "0000:01:10.6"), "igbvf");
+	/* The host's driver never had it. */
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_string_equal(f.original_driver, "");
+	assert_int_equal(walk(mixed, true), 0);
+	assert_string_equal(told_text, "");
+}
+
 static void a_dry_run_tells_and_changes_nothing(void **state)
 {
 	assert_true(walk(plan, false) > 0);
@@ -275,6 +295,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(a_plan_is_made_true_and_stays_so),
+		T(vfs_with_drivers_of_their_own_leave_auto_to_the_others),
 		T(a_dry_run_tells_and_changes_nothing),
 		T(what_somebody_changed_is_changed_back),
 		T(what_is_claimed_is_left_and_told),
