@@ -307,33 +307,55 @@ static int run_recover(struct vf_context *c)
 
 /* ---- Attach ---- */
 
-/* The claim becomes this process's, which becomes the program. */
-static int exec_with(struct vf_context *c, const char *addr, const struct sriov_attachment *a)
+/* The program's own arguments and those that name the device. */
+static char **exec_argv(const struct vf_options *o, const struct sriov_attachment *a)
 {
 	char **argv;
-	int nr = 0, res;
+	int nr = 0;
 
-	res = sriov_lock(c->s);
-	if (!res)
-		res = sriov_claim_adopt(c->s, addr, c->opts->owner, getpid());
-	sriov_unlock(c->s);
-	if (res < 0)
-		return res;
-	while (c->opts->exec[nr])
+	while (o->exec[nr])
 		nr++;
 	/* The command line has one. */
 	assert(nr > 0);
 	argv = calloc((size_t)nr + a->nr + 1, sizeof(*argv));
 	if (!argv)
-		return -ENOMEM;
-	memcpy(argv, c->opts->exec, (size_t)nr * sizeof(*argv));
+		return NULL;
+	memcpy(argv, o->exec, (size_t)nr * sizeof(*argv));
 	for (unsigned int i = 0; i < a->nr; i++)
 		argv[nr + (int)i] = (char *)a->arg[i];
+	return argv;
+}
+
+/* The claim becomes this process's, which becomes the program; or it stays
+ * whose it was, if there is no such program. */
+static int exec_with(struct vf_context *c, const char *addr, struct sriov_attachment *a)
+{
+	const struct vf_options *o = c->opts;
+	struct sriov_holder before;
+	char **argv;
+	int res;
+
+	/* What is looked at is what is adopted. */
+	res = sriov_lock(c->s);
+	if (!res)
+		res = sriov_attach(c->s, addr, o->owner, (enum sriov_attach_format)o->format,
+				   (enum iommu_backend)o->backend, a);
+	if (!res)
+		res = sriov_claim_adopt(c->s, addr, o->owner, getpid(), &before);
+	sriov_unlock(c->s);
+	if (res < 0)
+		return res;
 	fflush(stdout);
-	execvp(argv[0], argv);
-	fprintf(stderr, VF_PROGRAM ": %s: %s\n", argv[0], strerror(errno));
+	argv = exec_argv(o, a);
+	if (argv)
+		execvp(argv[0], argv);
+	fprintf(stderr, VF_PROGRAM ": %s: %s\n", o->exec[0], strerror(errno));
 	free(argv);
-	return EXIT_FAILED;
+	res = sriov_lock(c->s);
+	if (!res)
+		res = sriov_claim_return(c->s, addr, getpid(), &before);
+	sriov_unlock(c->s);
+	return res < 0 ? res : EXIT_FAILED;
 }
 
 static void print_attachment(const struct vf_options *o, const struct sriov_attachment *a)
@@ -364,13 +386,14 @@ static int run_attach(struct vf_context *c)
 	if (o->exec && (o->format == SRIOV_ATTACH_LIBVIRT || o->given & VF_OPT_JSON))
 		return usage("attach: '--': expected a format that is arguments of a program");
 	res = sriov_resolve(c->s, o->args[0], addr);
-	if (!res)
-		res = sriov_attach(c->s, addr, o->owner, (enum sriov_attach_format)o->format,
-				   (enum iommu_backend)o->backend, &a);
 	if (res < 0)
 		return res;
 	if (o->exec)
 		return exec_with(c, addr, &a);
+	res = sriov_attach(c->s, addr, o->owner, (enum sriov_attach_format)o->format,
+			   (enum iommu_backend)o->backend, &a);
+	if (res < 0)
+		return res;
 	print_attachment(o, &a);
 	return 0;
 }

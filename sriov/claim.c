@@ -457,20 +457,66 @@ int sriov_claim(struct sriov *s, const struct sriov_claim_opts *opts, char addr[
 	return res;
 }
 
-int sriov_claim_adopt(struct sriov *s, const char *vf, const char *owner, pid_t pid)
+/* It may be taken over from a process that lives only by its owner, who moves it
+ * from one process to the next, and before that one uses it. */
+static int check_holder(struct sriov *s, const struct sriov_rec *rec, const char *owner, pid_t pid)
+{
+	struct sriov_func f = { 0 };
+	char who[SRIOV_TEXT_LEN];
+	int res;
+
+	if (rec->claim.phase != SRIOV_PHASE_CLAIMED)
+		return sriov_fail(s, -EBUSY, "%s: is just being claimed or released by %s",
+				  rec->addr, rec->claim.owner);
+	if (!rec->claim.pid || rec->claim.pid == pid ||
+	    sriov_rec_claim_state(s, rec) != SRIOV_CLAIM_HELD)
+		return 0;
+	if (!owner) {
+		sriov_process_text(s, rec->claim.pid, who);
+		return sriov_fail(s, -EBUSY, "%s: is claimed by %s, %s: --owner takes it over",
+				  rec->addr, rec->claim.owner, who);
+	}
+	res = sriov_func_read(s, rec->addr, 0, &f);
+	if (res < 0)
+		return res;
+	sriov_users_forget(s);
+	return sriov_check_free(s, &f, ~(1u << SRIOV_BLOCK_USER | 1u << SRIOV_BLOCK_STUCK),
+				"cannot be taken over");
+}
+
+int sriov_claim_adopt(struct sriov *s, const char *vf, const char *owner, pid_t pid,
+		      struct sriov_holder *before)
 {
 	char proc[SRIOV_PATH_LEN];
 	struct sriov_rec rec = { 0 };
 	int res;
 
 	res = load_claim(s, vf, owner, owner ? 0 : SRIOV_RELEASE_FORCE, &rec);
+	if (!res)
+		res = check_holder(s, &rec, owner, pid);
 	if (res < 0)
 		return res;
+	if (before)
+		*before = (struct sriov_holder){ rec.claim.pid, rec.claim.start };
 	sriov_path(s, proc, "/proc");
 	rec.claim.pid = pid;
 	rec.claim.start = sriov_proc_start(proc, pid);
 	if (!rec.claim.start)
 		return sriov_fail(s, -ESRCH, "process %d: there is none", (int)pid);
+	return sriov_rec_save(s, &rec);
+}
+
+int sriov_claim_return(struct sriov *s, const char *vf, pid_t pid,
+		       const struct sriov_holder *before)
+{
+	struct sriov_rec rec = { 0 };
+	int res;
+
+	res = sriov_rec_load(s, vf, &rec);
+	if (res < 0 || rec.claim.phase != SRIOV_PHASE_CLAIMED || rec.claim.pid != pid)
+		return res;
+	rec.claim.pid = before->pid;
+	rec.claim.start = before->start;
 	return sriov_rec_save(s, &rec);
 }
 

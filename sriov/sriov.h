@@ -261,9 +261,22 @@ enum {
  * does not keep the rest from being taken back, but for a reset: then the host's
  * driver does not get it. The next command tries again. */
 int sriov_release(struct sriov *s, const char *vf, const char *owner, unsigned int flags);
-/* From now on the claim belongs to this process: what attach does before exec.
- * -EPERM, -ENOENT as above. */
-int sriov_claim_adopt(struct sriov *s, const char *vf, const char *owner, pid_t pid);
+/* The process that a claim ends with. */
+struct sriov_holder {
+	pid_t pid; /* 0: none */
+	uint64_t start; /* when it started: numbers are used again */
+};
+/*
+ * From now on the claim belongs to this process: what attach does before exec.
+ * Who it belonged to is in *before, which may be NULL. -EPERM, -ENOENT as above;
+ * -EBUSY while it is being made or released, or belongs to another process that
+ * lives: not without owner, and not while anybody has the VF open.
+ */
+int sriov_claim_adopt(struct sriov *s, const char *vf, const char *owner, pid_t pid,
+		      struct sriov_holder *before);
+/* Undo that, if the claim is still this process's. */
+int sriov_claim_return(struct sriov *s, const char *vf, pid_t pid,
+		       const struct sriov_holder *before);
 /* Release the claims of processes that are gone and hold nothing; the number. */
 int sriov_reap(struct sriov *s);
 /* Who may claim a VF, with commas; "" for anybody. */

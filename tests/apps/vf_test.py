@@ -215,12 +215,17 @@ class Life(VfTest):
             shutil.rmtree(process)
         claim = self.functions()[VFS[0]]["claim"]
         self.assertEqual((claim["state"], claim["owner"]), ("stale", "vm1"))
-        self.refused(1, "/no/such/program: No such file", "attach", "eth0/0", "--",
-                     "/no/such/program")
-        for process in (self.dir / "proc").glob("[0-9]*"):
-            shutil.rmtree(process)
         self.ok("recover")
         self.assertNotIn("claim", self.functions()[VFS[0]])
+
+    def test_a_program_that_does_not_exist_costs_no_claim(self):
+        self.ok("create", "eth0", 1)
+        self.ok("claim", "--owner", "vm1")
+        self.refused(1, "/no/such/program: No such file", "attach", "eth0/0", "--",
+                     "/no/such/program")
+        self.ok("recover")
+        claim = self.functions()[VFS[0]]["claim"]
+        self.assertEqual(claim, {"state": "held", "owner": "vm1"})
 
     def test_tables_show_what_json_shows(self):
         self.ok("create", "eth0", 2)

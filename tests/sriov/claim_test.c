@@ -327,11 +327,41 @@ static void a_claim_can_be_adopted(void **state)
 
 	fake_process(&fake, 77, "vmm", "vmm", 4, 0, "");
 	assert_int_equal(claim("vm1"), 0);
-	assert_int_equal(sriov_claim_adopt(s, addr, "vm2", 77), -EPERM);
-	assert_int_equal(sriov_claim_adopt(s, addr, "vm1", 78), -ESRCH);
-	assert_int_equal(sriov_claim_adopt(s, addr, "vm1", 77), 0);
+	assert_int_equal(sriov_claim_adopt(s, addr, "vm2", 77, NULL), -EPERM);
+	assert_int_equal(sriov_claim_adopt(s, addr, "vm1", 78, NULL), -ESRCH);
+	assert_int_equal(sriov_claim_adopt(s, addr, "vm1", 77, NULL), 0);
 	assert_int_equal(sriov_func_read(s, addr, 0, &f), 0);
 	assert_int_equal(f.owner_pid, 77);
+}
+
+static void a_claim_of_a_process_that_lives_is_its_owners_to_move(void **state)
+{
+	struct sriov_claim_opts opts = { .owner = "vm1", .pid = 77 };
+	struct sriov_holder before;
+	struct sriov_func f;
+
+	fake_process(&fake, 77, "vmm", "vmm", 4, 0, "");
+	fake_process(&fake, 78, "thief", "thief", 6, 0, "");
+	assert_int_equal(sriov_claim(s, &opts, addr), 0);
+	assert_int_equal(sriov_claim_adopt(s, addr, NULL, 78, NULL), -EBUSY);
+	fake_says(s, "is claimed by vm1, process 77 (vmm): --owner takes it over");
+	assert_int_equal(sriov_claim_adopt(s, addr, NULL, 77, NULL), 0);
+	assert_int_equal(sriov_claim_adopt(s, addr, "vm1", 78, &before), 0);
+	assert_int_equal(before.pid, 77);
+	assert_int_equal(sriov_claim_return(s, addr, 77, &before), 0);
+	assert_int_equal(sriov_func_read(s, addr, 0, &f), 0);
+	assert_int_equal(f.owner_pid, 78);
+	assert_int_equal(sriov_claim_return(s, addr, 78, &before), 0);
+	assert_int_equal(sriov_func_read(s, addr, 0, &f), 0);
+	assert_int_equal(f.owner_pid, 77);
+	assert_int_equal(f.claim, SRIOV_CLAIM_HELD);
+	/* Not while it is used. */
+	fake_process(&fake, 77, "vmm", "vmm", 4, 5, "/dev/vfio/20");
+	assert_int_equal(sriov_claim_adopt(s, addr, "vm1", 78, NULL), -EBUSY);
+	fake_says(s, "cannot be taken over: process 77 (vmm) has /dev/vfio/20 open");
+	/* Whose process is gone, anybody may have. */
+	fake_remove(&fake, "/proc/77");
+	assert_int_equal(sriov_claim_adopt(s, addr, NULL, 78, NULL), 0);
 }
 
 static void a_second_member_of_a_group_goes_to_the_same_owner_only(void **state)
@@ -531,6 +561,7 @@ int main(void)
 		T(a_release_returns_to_what_was_bound_before),
 		T(a_claim_of_a_dead_process_is_stale_and_reaped),
 		T(a_claim_can_be_adopted),
+		T(a_claim_of_a_process_that_lives_is_its_owners_to_move),
 		T(a_second_member_of_a_group_goes_to_the_same_owner_only),
 		T(a_group_that_is_not_viable_is_explained),
 		T(files_go_to_the_user_and_come_back),
