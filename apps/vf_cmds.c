@@ -146,6 +146,32 @@ static int configure_all(struct sriov *s, const char *pf, void *opaque)
 	return res;
 }
 
+/* A driver that was asked for and came too late must not be taken silently. */
+static int check_drivers(struct vf_context *c, const char *pf)
+{
+	const char *driver = c->opts->driver ? c->opts->driver : SRIOV_DRIVER_AUTO;
+	char text[OPTS_ERR_LEN];
+	struct sriov_list *list;
+	int res;
+
+	res = sriov_list(c->s, 0, &list);
+	if (res < 0)
+		return res;
+	for (unsigned int i = 0; i < list->nr && !res; i++) {
+		const struct sriov_func *f = &list->func[i];
+
+		if (!f->is_vf || strcmp(f->pf, pf) != 0 || sriov_has_driver(f, driver))
+			continue;
+		snprintf(text, sizeof(text),
+			 "create: it has that many VFs already, and %s has driver %s: bind gives "
+			 "it another one",
+			 f->addr, *f->driver ? f->driver : "none");
+		res = usage(text);
+	}
+	sriov_list_free(list);
+	return res;
+}
+
 static int run_create(struct vf_context *c)
 {
 	struct sriov_resize want = { .driver = c->opts->driver,
@@ -171,9 +197,13 @@ static int run_create(struct vf_context *c)
 	if (!res && conf.has)
 		return sriov_unlock(c->s), usage("create: it has that many VFs already: set "
 						 "configures them");
-	if (!res)
-		log_info("%s: has %u VFs already", addr, want.nr_vfs);
-	return res < 0 ? res : 0;
+	if (res)
+		return res < 0 ? res : 0;
+	log_info("%s: has %u VFs already", addr, want.nr_vfs);
+	res = check_drivers(c, addr);
+	if (res)
+		sriov_unlock(c->s);
+	return res;
 }
 
 static int run_destroy(struct vf_context *c)

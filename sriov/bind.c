@@ -44,6 +44,17 @@ void sriov_wait_udev(const struct sriov *s)
 		sriov_sleep_ms(20);
 }
 
+bool sriov_has_driver(const struct sriov_func *f, const char *driver)
+{
+	if (!strcmp(driver, SRIOV_DRIVER_AUTO))
+		return true;
+	if (!strcmp(driver, SRIOV_DRIVER_NONE))
+		return !*f->driver;
+	if (!strcmp(driver, SRIOV_DRIVER_DEFAULT))
+		return *f->driver && !sriov_driver_is_vfio(f->driver);
+	return !strcmp(f->driver, driver);
+}
+
 static int set_override(struct sriov *s, struct sriov_rec *rec, const char *driver)
 {
 	char path[SRIOV_PATH_LEN];

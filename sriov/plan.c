@@ -73,17 +73,6 @@ static struct wanted wanted_of(const struct sriov_plan_pf *pf, unsigned int inde
 
 /* ---- One VF ---- */
 
-static bool has_driver(const struct sriov_func *f, const char *driver)
-{
-	if (!strcmp(driver, SRIOV_DRIVER_AUTO))
-		return true;
-	if (!strcmp(driver, SRIOV_DRIVER_NONE))
-		return !*f->driver;
-	if (!strcmp(driver, SRIOV_DRIVER_DEFAULT))
-		return *f->driver && !sriov_driver_is_vfio(f->driver);
-	return !strcmp(f->driver, driver);
-}
-
 /* A claim has the last word: 0, or -EBUSY and who it is. */
 static int check_claim(struct walk *w, const struct sriov_func *f)
 {
@@ -125,7 +114,7 @@ static void walk_vf(struct walk *w, const struct sriov_plan_pf *pf, const char *
 	}
 	want = wanted_of(pf, (unsigned int)f.vf_index);
 	walk_conf(w, &f, &want);
-	if (!has_driver(&f, want.driver)) {
+	if (!sriov_has_driver(&f, want.driver)) {
 		sriov_text(change, sizeof(change), "driver %s -> %s", *f.driver ? f.driver : "none",
 			   want.driver);
 		res = check_claim(w, &f);

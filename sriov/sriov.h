@@ -226,6 +226,8 @@ enum {
  * has it, 1 if changed. On failure it is with its old driver again.
  */
 int sriov_bind(struct sriov *s, const char *addr, const char *driver, unsigned int flags);
+/* Nothing to do for sriov_bind(); auto is what any function has. */
+bool sriov_has_driver(const struct sriov_func *f, const char *driver);
 /* Back to the driver it had before the first sriov_bind(). -ENOENT if none. */
 int sriov_unbind(struct sriov *s, const char *addr);
 

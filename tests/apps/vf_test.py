@@ -179,6 +179,16 @@ class Life(VfTest):
             self.assertEqual(self.functions()[address]["vf"]["conf"]["vlan"], 30)
         self.refused(2, "create: it has that many VFs already", "create", "eth0", 2, "vlan=31")
 
+    def test_a_driver_is_not_ignored_because_the_vfs_are_there(self):
+        self.ok("create", "eth0", 2, "--driver", "vfio-pci")
+        self.ok("create", "eth0", 2, "--driver", "vfio-pci")
+        self.ok("create", "eth0", 2)
+        self.ok("unbind", VFS[1])
+        done = self.run_vf("create", "eth0", 2, "--driver", "vfio-pci")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"it has that many VFs already, and {VFS[1]} has driver none: bind gives",
+                      done.stderr)
+
     def test_a_vf_is_attached_in_many_words(self):
         self.put("/dev/iommu")
         self.ok("create", "eth0", 1)
