@@ -187,6 +187,15 @@ int sriov_rec_load(struct sriov *s, const char *addr, struct sriov_rec *rec);
 int sriov_rec_save(struct sriov *s, struct sriov_rec *rec);
 /* Remove the file whatever it says. */
 int sriov_rec_drop(struct sriov *s, const char *addr);
+/* Parts of records, and any file of the state directory: all or nothing, on disk
+ * when it returns. root is taken; NULL is no memory. */
+json_t *sriov_conf_pack(const struct sriov_conf *conf);
+int sriov_conf_unpack(json_t *from, struct sriov_conf *conf);
+json_t *sriov_bind_pack(const struct sriov_bind_state *bind);
+int sriov_bind_unpack(json_t *root, struct sriov_bind_state *bind);
+int sriov_state_save(struct sriov *s, const char *file, json_t *root);
+/* The inode of a function's directory in sysfs, 0 if there is none. */
+uint64_t sriov_device_ino(const struct sriov *s, const char *addr);
 /* The addresses that have a file, sorted; the number, *addr is to be freed. */
 int sriov_rec_list(struct sriov *s, char (**addr)[SRIOV_ADDR_LEN]);
 bool sriov_rec_is_empty(const struct sriov_rec *rec);
@@ -196,6 +205,17 @@ int sriov_rec_check_writer(struct sriov *s, const struct sriov_rec *rec);
 enum sriov_claim_state sriov_rec_claim_state(const struct sriov *s, const struct sriov_rec *rec);
 /* Finish or restore what dead processes left. Under the lock. */
 int sriov_recover(struct sriov *s);
+
+/* ---- VFs that go and may come back: kept.c ---- */
+
+/* Write down what all VFs of a PF are: configuration, driver, owners. */
+int sriov_kept_save(struct sriov *s, const char *pf);
+/* Make new VFs what the old ones of the same number were; others are left. 1, or
+ * 0 if nothing was written down. What a driver refuses is told only. */
+int sriov_kept_put_back(struct sriov *s, const char *pf);
+/* It is not needed any more, or no change of the PF is under way that needs it:
+ * pf NULL. */
+void sriov_kept_drop(struct sriov *s, const char *pf);
 
 /* ---- Blocking reads and writes: guard.c ---- */
 
@@ -232,7 +252,8 @@ int sriov_resize_recover(struct sriov *s, struct sriov_rec *rec);
 int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, unsigned int flags);
 /* 1: a binding that was interrupted had been done but for its record; 0: not. */
 int sriov_bind_finish(struct sriov *s, struct sriov_rec *rec);
-/* The same as sriov_bind_do() without a memory of what was there: for VFs that are new. */
+/* The same as sriov_bind_do() without a memory of what was there: for VFs that are
+ * new. */
 int sriov_bind_new(struct sriov *s, struct sriov_rec *rec, const char *driver);
 /* Write down that a new VF has no driver because that is wanted: what gives new
  * VFs their drivers leaves it. */

@@ -31,7 +31,7 @@ static void remove_unfinished(struct sriov *s)
 	dir = opendir(s->state_dir);
 	while (dir && (e = readdir(dir))) {
 		len = strlen(e->d_name);
-		if (len < 9 || strcmp(e->d_name + len - 9, ".json.new") != 0)
+		if (len < 4 || strcmp(e->d_name + len - 4, ".new") != 0)
 			continue;
 		sriov_text(path, sizeof(path), "%s/%s", s->state_dir, e->d_name);
 		unlink(path);
@@ -110,6 +110,7 @@ int sriov_recover(struct sriov *s)
 			log_warn("%s", s->err);
 	}
 	free(addr);
+	sriov_kept_drop(s, NULL);
 	s->err[0] = '\0';
 	return 0;
 }

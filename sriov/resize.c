@@ -7,8 +7,9 @@
  * no driver takes a VF before it is configured, and none is in the way of
  * taking them back. The count changes only from or to 0, the kernel's own rule
  * (drivers/pci/iov.c). A process that dies before all VFs exist and are
- * configured leaves work that restores the old count; after that, work that
- * gives them their drivers.
+ * configured leaves work that restores the old ones; after that, work that
+ * gives them their drivers. What the old ones were (kept.c) is written down
+ * first, as the kernel forgets all of it with them.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -269,7 +270,10 @@ static int finish(struct sriov *s, struct sriov_rec *rec)
 	if (res < 0)
 		return res;
 	memset(&rec->resize, 0, sizeof(rec->resize));
-	return sriov_rec_save(s, rec);
+	res = sriov_rec_save(s, rec);
+	if (!res)
+		sriov_kept_drop(s, rec->addr);
+	return res;
 }
 
 /* As it was; not if somebody has taken one of them meanwhile. */
@@ -288,9 +292,13 @@ static int restore(struct sriov *s, struct sriov_rec *rec)
 		if (!res && rec->resize.from)
 			res = create_all(s, rec, rec->resize.from);
 	}
-	if (!res)
-		res = lower_link(s, rec);
-	sriov_text(rec->resize.driver, sizeof(rec->resize.driver), SRIOV_DRIVER_AUTO);
+	if (!res && rec->resize.from)
+		res = sriov_kept_put_back(s, rec->addr);
+	if (res < 0)
+		return res;
+	sriov_text(rec->resize.driver, sizeof(rec->resize.driver), "%s",
+		   res ? SRIOV_DRIVER_NONE : SRIOV_DRIVER_AUTO);
+	res = lower_link(s, rec);
 	return res < 0 ? res : finish(s, rec);
 }
 
@@ -418,7 +426,9 @@ int sriov_resize(struct sriov *s, const char *pf, const struct sriov_resize *wan
 	rec.resize.from = f.nr_vfs;
 	rec.resize.to = want->nr_vfs;
 	sriov_text(rec.resize.driver, sizeof(rec.resize.driver), "%s", driver);
-	res = sriov_rec_save(s, &rec);
+	res = f.nr_vfs ? sriov_kept_save(s, pf) : 0;
+	if (!res)
+		res = sriov_rec_save(s, &rec);
 	if (!res)
 		res = make(s, &rec, want);
 	if (!res)

@@ -33,14 +33,14 @@ static const char *const claim_phases[] = { "none", "claiming", "claimed", "rele
 static_assert(ARRAY_SIZE(bind_phases) == SRIOV_BIND_BACK + 1, "a word per phase");
 static_assert(ARRAY_SIZE(claim_phases) == SRIOV_PHASE_RELEASING + 1, "a word per phase");
 
-static void rec_path(const struct sriov *s, const char *addr, const char *suffix, char *path)
+static void rec_path(const struct sriov *s, const char *addr, char *path)
 {
-	sriov_text(path, SRIOV_PATH_LEN, "%s/%s.json%s", s->state_dir, addr, suffix);
+	sriov_text(path, SRIOV_PATH_LEN, "%s/%s.json", s->state_dir, addr);
 }
 
 /* ---- To and from JSON ---- */
 
-static json_t *conf_pack(const struct sriov_conf *conf)
+json_t *sriov_conf_pack(const struct sriov_conf *conf)
 {
 	char mac[18];
 
@@ -54,7 +54,7 @@ static json_t *conf_pack(const struct sriov_conf *conf)
 			 (json_int_t)conf->max_rate);
 }
 
-static int conf_unpack(json_t *from, struct sriov_conf *conf)
+int sriov_conf_unpack(json_t *from, struct sriov_conf *conf)
 {
 	json_int_t vlan, qos, min_rate, max_rate;
 	int has, spoofchk, trust, query_rss;
@@ -79,7 +79,7 @@ static int conf_unpack(json_t *from, struct sriov_conf *conf)
 	return 0;
 }
 
-static json_t *bind_pack(const struct sriov_bind_state *bind)
+json_t *sriov_bind_pack(const struct sriov_bind_state *bind)
 {
 	return json_pack("{s:s, s:s, s:s, s:s}", "phase", bind_phases[bind->phase], "from",
 			 bind->from, "override", bind->override_from, "to", bind->to);
@@ -103,8 +103,8 @@ static json_t *claim_pack(const struct sriov_rec *rec)
 			 claim_phases[rec->claim.phase], "owner", rec->claim.owner, "pid",
 			 (int)rec->claim.pid, "start", (json_int_t)rec->claim.start, "time",
 			 (json_int_t)rec->claim.time, "driver", rec->claim.driver, "bind",
-			 bind_pack(&rec->claim.bind), "used", rec->claim.used, "saved",
-			 conf_pack(&rec->claim.saved), "nodes", nodes);
+			 sriov_bind_pack(&rec->claim.bind), "used", rec->claim.used, "saved",
+			 sriov_conf_pack(&rec->claim.saved), "nodes", nodes);
 }
 
 /* NULL if out of memory or a text is not UTF-8. */
@@ -130,7 +130,7 @@ static json_t *rec_pack(const struct sriov *s, const struct sriov_rec *rec)
 					      (int)rec->resize.from, "to", (int)rec->resize.to,
 					      "driver", rec->resize.driver));
 	if (rec->bind.phase)
-		json_object_set_new(root, "bind", bind_pack(&rec->bind));
+		json_object_set_new(root, "bind", sriov_bind_pack(&rec->bind));
 	if (rec->claim.phase)
 		json_object_set_new(root, "claim", claim_pack(rec));
 	return root;
@@ -145,7 +145,7 @@ static int find_word(const char *word, const char *const *words, int nr)
 	return -EINVAL;
 }
 
-static int bind_unpack(json_t *root, struct sriov_bind_state *bind)
+int sriov_bind_unpack(json_t *root, struct sriov_bind_state *bind)
 {
 	const char *phase, *from, *override, *to;
 	int word;
@@ -177,8 +177,8 @@ static int claim_unpack(json_t *from, struct sriov_rec *rec)
 			&nodes) < 0)
 		return -EINVAL;
 	word = find_word(phase, claim_phases, ARRAY_SIZE(claim_phases));
-	if (word < 0 || conf_unpack(saved, &rec->claim.saved) < 0 ||
-	    bind_unpack(bind, &rec->claim.bind) < 0)
+	if (word < 0 || sriov_conf_unpack(saved, &rec->claim.saved) < 0 ||
+	    sriov_bind_unpack(bind, &rec->claim.bind) < 0)
 		return -EINVAL;
 	sriov_text(rec->claim.driver, sizeof(rec->claim.driver), "%s", driver);
 	rec->claim.phase = (enum sriov_claim_phase)word;
@@ -236,7 +236,7 @@ static int parts_unpack(json_t *root, struct sriov_rec *rec)
 		sriov_text(rec->resize.driver, sizeof(rec->resize.driver), "%s", text);
 	}
 	part = json_object_get(root, "bind");
-	if (part && bind_unpack(part, &rec->bind) < 0)
+	if (part && sriov_bind_unpack(part, &rec->bind) < 0)
 		return -EINVAL;
 	part = json_object_get(root, "claim");
 	return part ? claim_unpack(part, rec) : 0;
@@ -263,7 +263,7 @@ static int rec_unpack(const struct sriov *s, json_t *root, struct sriov_rec *rec
 
 /* ---- Files ---- */
 
-static uint64_t device_ino(const struct sriov *s, const char *addr)
+uint64_t sriov_device_ino(const struct sriov *s, const char *addr)
 {
 	char path[SRIOV_PATH_LEN];
 	struct stat st;
@@ -281,7 +281,7 @@ int sriov_rec_load(struct sriov *s, const char *addr, struct sriov_rec *rec)
 
 	memset(rec, 0, sizeof(*rec));
 	sriov_text(rec->addr, sizeof(rec->addr), "%s", addr);
-	rec_path(s, addr, "", path);
+	rec_path(s, addr, path);
 	if (access(path, F_OK) < 0 && errno == ENOENT)
 		return 0;
 	root = json_load_file(path, 0, &error);
@@ -294,7 +294,7 @@ int sriov_rec_load(struct sriov *s, const char *addr, struct sriov_rec *rec)
 	json_decref(root);
 	if (res < 0)
 		return sriov_fail(s, -EIO, "%s: not a record of this program's version", path);
-	if (!res || (rec->device_ino && rec->device_ino != device_ino(s, addr))) {
+	if (!res || (rec->device_ino && rec->device_ino != sriov_device_ino(s, addr))) {
 		memset(rec, 0, sizeof(*rec));
 		sriov_text(rec->addr, sizeof(rec->addr), "%s", addr);
 	}
@@ -318,7 +318,7 @@ int sriov_rec_drop(struct sriov *s, const char *addr)
 	char path[SRIOV_PATH_LEN];
 
 	assert(s->lock_fd >= 0);
-	rec_path(s, addr, "", path);
+	rec_path(s, addr, path);
 	sriov_step(s, path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return sriov_fail(s, -errno, "%s: %s", path, strerror(errno));
@@ -349,25 +349,18 @@ static int write_file(const char *path, const char *text)
 	return res;
 }
 
-int sriov_rec_save(struct sriov *s, struct sriov_rec *rec)
+int sriov_state_save(struct sriov *s, const char *file, json_t *root)
 {
 	char path[SRIOV_PATH_LEN], beside[SRIOV_PATH_LEN];
-	json_t *root;
 	char *text;
 	int res;
 
-	assert(s->lock_fd >= 0);
-	if (sriov_rec_is_empty(rec))
-		return sriov_rec_drop(s, rec->addr);
-	if (!rec->device_ino)
-		rec->device_ino = device_ino(s, rec->addr);
-	root = rec_pack(s, rec);
 	text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 	json_decref(root);
 	if (!text)
 		return sriov_fail(s, -ENOMEM, "out of memory");
-	rec_path(s, rec->addr, "", path);
-	rec_path(s, rec->addr, ".new", beside);
+	sriov_text(path, sizeof(path), "%s/%s", s->state_dir, file);
+	sriov_text(beside, sizeof(beside), "%s/%s.new", s->state_dir, file);
 	sriov_step(s, beside);
 	errno = 0;
 	res = write_file(beside, text);
@@ -384,6 +377,19 @@ int sriov_rec_save(struct sriov *s, struct sriov_rec *rec)
 		return sriov_fail(s, res, "%s: %s", path, strerror(-res));
 	}
 	return 0;
+}
+
+int sriov_rec_save(struct sriov *s, struct sriov_rec *rec)
+{
+	char file[SRIOV_ADDR_LEN + 8];
+
+	assert(s->lock_fd >= 0);
+	if (sriov_rec_is_empty(rec))
+		return sriov_rec_drop(s, rec->addr);
+	if (!rec->device_ino)
+		rec->device_ino = sriov_device_ino(s, rec->addr);
+	sriov_text(file, sizeof(file), "%s.json", rec->addr);
+	return sriov_state_save(s, file, rec_pack(s, rec));
 }
 
 static int by_text(const void *a, const void *b)

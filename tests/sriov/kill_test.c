@@ -317,6 +317,45 @@ static void replacing(void **state)
 	assert_true(try_all(&op) > 10);
 }
 
+/* Old VFs that are again there have all that they had. */
+static void prepare_all_kinds(struct sriov *s)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_VLAN, .vlan = 42 };
+
+	prepare_vfs(s);
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), 0);
+	assert_int_equal(sriov_set_owners(s, FAKE_VF0, "vm1"), 0);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_bind(s, FAKE_VF1, "none", 0), 1);
+}
+
+static bool has_three_or_all_kinds(struct sriov *s)
+{
+	struct sriov_func f;
+
+	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_PF ".vfs"));
+	if (fake_nr_vfs(&fake, FAKE_PF) == 3)
+		return has_three(s);
+	assert_int_equal(fake_nr_vfs(&fake, FAKE_PF), 2);
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_string_equal(f.driver, "vfio-pci");
+	assert_string_equal(f.original_driver, "igbvf");
+	assert_string_equal(f.owners, "vm1");
+	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 42);
+	assert_int_equal(sriov_func_read(s, FAKE_VF1, 0, &f), 0);
+	assert_string_equal(f.driver, "");
+	assert_string_equal(f.original_driver, "igbvf");
+	return false;
+}
+
+static void replacing_vfs_of_all_kinds(void **state)
+{
+	static const struct operation op = { prepare_all_kinds, replace, has_three_or_all_kinds,
+					     true };
+
+	assert_true(try_all(&op) > 10);
+}
+
 static int bind_one(struct sriov *s)
 {
 	return sriov_bind(s, FAKE_VF0, "vfio-pci", 0);
@@ -608,6 +647,7 @@ int main(void)
 		cmocka_unit_test(destroying),
 		cmocka_unit_test(destroying_what_is_bound),
 		cmocka_unit_test(replacing),
+		cmocka_unit_test(replacing_vfs_of_all_kinds),
 		cmocka_unit_test(binding),
 		cmocka_unit_test(unbinding),
 		cmocka_unit_test(claiming),

@@ -90,6 +90,66 @@ static void another_count_needs_consent_and_goes_through_zero(void **state)
 	nothing_is_left();
 }
 
+/* Some of all that a VF can be. */
+static void make_three_of_all_kinds(void)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_MAC | SRIOV_CONF_VLAN | SRIOV_CONF_TRUST,
+				   .mac = { 2, 0, 0, 0, 0, 7 },
+				   .vlan = 42,
+				   .trust = true };
+
+	assert_int_equal(resize(FAKE_PF, 3), 1);
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), 0);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_bind(s, FAKE_VF1, "none", 0), 1);
+	assert_int_equal(sriov_set_owners(s, FAKE_VF2, "vm1,vm2"), 0);
+}
+
+static void are_three_of_all_kinds(void)
+{
+	struct sriov_func f;
+
+	assert_int_equal(fake_nr_vfs(&fake, FAKE_PF), 3);
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, SRIOV_LIST_CONF, &f), 0);
+	assert_int_equal(f.conf.vlan, 42);
+	assert_int_equal(f.conf.mac[5], 7);
+	assert_true(f.conf.trust);
+	assert_string_equal(f.driver, "vfio-pci");
+	assert_string_equal(f.original_driver, "igbvf");
+	assert_int_equal(sriov_func_read(s, FAKE_VF1, 0, &f), 0);
+	assert_string_equal(f.driver, "");
+	assert_string_equal(f.original_driver, "igbvf");
+	assert_int_equal(sriov_func_read(s, FAKE_VF2, 0, &f), 0);
+	assert_string_equal(f.driver, "igbvf");
+	assert_string_equal(f.owners, "vm1,vm2");
+	assert_false(f.bound_by_us);
+	nothing_is_left();
+	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_PF ".vfs"));
+}
+
+static void vfs_that_come_back_are_what_they_were(void **state)
+{
+	struct sriov_opts opts = { .root = fake.root, .os = &fake_os, .timeout_ms = 300 };
+	struct sriov_resize want = { .nr_vfs = 5, .replace = true };
+
+	make_three_of_all_kinds();
+	sriov_close(s);
+	assert_int_equal(sriov_open(&opts, &s), 0);
+	assert_int_equal(sriov_lock(s), 0);
+	/* Enough for the old ones. */
+	fake_file(&fake, "/fake/make/" FAKE_PF, "3\n");
+	assert_int_equal(sriov_resize(s, FAKE_PF, &want), -EIO);
+	says("asked for 5 VFs, and the driver made 3");
+	are_three_of_all_kinds();
+	fake_remove(&fake, "/fake/make/" FAKE_PF);
+	/* What succeeds leaves nothing of the old ones. */
+	assert_int_equal(sriov_resize(s, FAKE_PF, &want), 1);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 0);
+	nothing_is_left();
+	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_PF ".vfs"));
+}
+
 static void vfs_without_driver_stay_so_if_autoprobe_was_off(void **state)
 {
 	fake_file(&fake, "/sys/bus/pci/devices/" FAKE_PF "/sriov_drivers_autoprobe", "0\n");
@@ -309,6 +369,7 @@ int main(void)
 		T(the_same_count_is_no_change),
 		T(zero_takes_all_away),
 		T(another_count_needs_consent_and_goes_through_zero),
+		T(vfs_that_come_back_are_what_they_were),
 		T(vfs_without_driver_stay_so_if_autoprobe_was_off),
 		T(vfs_can_be_made_for_vfio),
 		T(wrong_wishes_are_refused_with_their_reason),
