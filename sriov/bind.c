@@ -152,28 +152,41 @@ static int give(struct sriov *s, struct sriov_rec *rec, const char *driver)
 	return res;
 }
 
-static int need_driver(struct sriov *s, const char *driver)
+/* 1: it is there, or needs not be; 0: only its module may be. */
+static int find_driver(struct sriov *s, const char *driver)
 {
 	char path[SRIOV_PATH_LEN];
 
 	if (!strcmp(driver, SRIOV_DRIVER_NONE) || !strcmp(driver, SRIOV_DRIVER_DEFAULT) || !*driver)
-		return 0;
+		return 1;
 	if (strchr(driver, '/') || *driver == '.' || strlen(driver) >= SRIOV_NAME_LEN)
 		return sriov_fail(s, -EINVAL,
 				  "'%.80s': expected the name of a driver, none or "
 				  "default",
 				  driver);
 	sriov_path(s, path, "/sys/bus/pci/drivers/%s", driver);
-	if (sriov_file_exists(path))
-		return 0;
-	sriov_step(s, driver);
-	/* Drivers are called like their modules, but for - and _. */
-	if (!s->os->load_module(s, driver) && sriov_file_exists(path))
-		return 0;
+	return sriov_file_exists(path);
+}
+
+static int no_driver(struct sriov *s, const char *driver)
+{
 	return sriov_fail(s, -ENOENT,
 			  "driver %s: there is no such driver, and modprobe found no module of "
 			  "that name",
 			  driver);
+}
+
+static int need_driver(struct sriov *s, const char *driver)
+{
+	int res = find_driver(s, driver);
+
+	if (res)
+		return res < 0 ? res : 0;
+	sriov_step(s, driver);
+	/* Drivers are called like their modules, but for - and _. */
+	if (!s->os->load_module(s, driver) && find_driver(s, driver) == 1)
+		return 0;
+	return no_driver(s, driver);
 }
 
 /* VFIO confines a device by its IOMMU group; without one only by force. */
@@ -399,6 +412,62 @@ int sriov_bind(struct sriov *s, const char *addr, const char *driver, unsigned i
 	res = sriov_bind_do(s, &rec, driver, flags);
 	if (res >= 0 && sriov_driver_is_vfio(driver) && !(flags & SRIOV_BIND_NOIOMMU))
 		warn_group(s, addr);
+	return res;
+}
+
+int sriov_bind_check(struct sriov *s, const char *addr, const char *driver, unsigned int flags)
+{
+	struct sriov_rec rec = { 0 };
+	int res;
+
+	res = load_free(s, addr, &rec, "cannot change its driver");
+	if (!res)
+		res = find_driver(s, driver);
+	if (!res && s->os->find_module(s, driver) < 0)
+		return no_driver(s, driver);
+	if (res >= 0 && sriov_driver_is_vfio(driver))
+		res = check_iommu(s, addr, flags);
+	return res < 0 ? res : 0;
+}
+
+int sriov_bind_vectors(struct sriov *s, const char *addr, uint64_t vectors)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_MSIX, .msix = vectors };
+	char now[SRIOV_NAME_LEN];
+	enum sriov_bind_phase phase;
+	struct sriov_rec rec = { 0 };
+	int res;
+
+	res = load_free(s, addr, &rec, "cannot be without its driver to get vectors");
+	if (res < 0)
+		return res;
+	sriov_driver_now(s, addr, now);
+	if (!*now)
+		return sriov_configure(s, addr, &conf);
+	/* As if to the driver it has: whoever finds this half done undoes it. */
+	phase = rec.bind.phase;
+	if (phase == SRIOV_BIND_NONE) {
+		sriov_text(rec.bind.from, sizeof(rec.bind.from), "%s", now);
+		res = get_override(s, addr, rec.bind.override_from);
+	}
+	rec.bind.phase = SRIOV_BIND_BINDING;
+	sriov_text(rec.bind.to, sizeof(rec.bind.to), "%s", now);
+	if (!res)
+		res = sriov_rec_save(s, &rec);
+	if (res < 0)
+		return res;
+	res = give(s, &rec, SRIOV_DRIVER_NONE);
+	if (!res)
+		res = sriov_rec_save(s, &rec);
+	if (!res)
+		res = sriov_configure(s, addr, &conf);
+	if (res == -ETIMEDOUT)
+		return res;
+	if (!res) {
+		rec.msix.given = true;
+		rec.msix.nr = vectors;
+	}
+	give_up(s, &rec, phase, now);
 	return res;
 }
 

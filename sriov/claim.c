@@ -365,6 +365,9 @@ static int take(struct sriov *s, const struct sriov_claim_opts *opts, struct sri
 		res = sriov_bind_do(s, rec, SRIOV_DRIVER_NONE, 0);
 		if (res >= 0)
 			res = sriov_configure(s, rec->addr, &msix);
+		/* Which has its own copy of the record. */
+		rec->msix.given |= !res;
+		rec->msix.nr = !res ? msix.msix : rec->msix.nr;
 	}
 	if (res >= 0)
 		res = sriov_bind_do(s, rec, driver, opts->bind_flags);

@@ -382,8 +382,11 @@ int sriov_configure(struct sriov *s, const char *vf, const struct sriov_conf *co
 		return sriov_fail(s, -ENOTSUP, "%s: is no VF", vf);
 	if (conf->has & SRIOV_CONF_MSIX) {
 		res = set_msix(s, &f, &rec, conf->msix);
-		if (!res)
+		if (!res) {
+			rec.msix.given = true;
+			rec.msix.nr = conf->msix;
 			res = sriov_rec_save(s, &rec);
+		}
 		if (res < 0)
 			return res;
 	}

@@ -176,6 +176,8 @@ static void read_record(struct sriov *s, struct sriov_func *f)
 		f->owner_pid = rec.claim.pid;
 	}
 	sriov_text(f->owners, sizeof(f->owners), "%s", rec.owners);
+	f->msix_given = rec.msix.given;
+	f->msix = rec.msix.nr;
 	f->bound_by_us = rec.bind.phase != SRIOV_BIND_NONE;
 	if (f->bound_by_us)
 		sriov_text(f->original_driver, sizeof(f->original_driver), "%s", rec.bind.from);

@@ -34,6 +34,8 @@ struct sriov_os {
 	/* -EOPNOTSUPP without devlink. mode has SRIOV_NAME_LEN. */
 	int (*eswitch)(struct sriov *s, const char *addr, char *mode);
 	int (*load_module)(struct sriov *s, const char *name);
+	/* -ENOENT if load_module() would not find it. */
+	int (*find_module)(struct sriov *s, const char *name);
 	/* Open this block device as if to keep it, and let go. -EBUSY if the kernel
 	 * uses it. Runs in a child process. */
 	int (*disk_take)(struct sriov *s, const char *path);
@@ -178,6 +180,11 @@ struct sriov_rec {
 	} claim;
 
 	int64_t reset_time; /* of our last reset, 0: none */
+	/* MSI-X vectors that we gave it: the kernel does not tell. */
+	struct {
+		bool given;
+		uint64_t nr;
+	} msix;
 };
 
 /* An empty record if there is no file or it is worth nothing. -errno if the file
@@ -263,6 +270,10 @@ void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);
 /* Until udev has nothing to do any more; a bound on that is no failure. */
 void sriov_wait_udev(const struct sriov *s);
 int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec);
+/* What sriov_bind() would refuse before it changes anything. */
+int sriov_bind_check(struct sriov *s, const char *addr, const char *driver, unsigned int flags);
+/* Give a VF vectors, for which it has no driver meanwhile. */
+int sriov_bind_vectors(struct sriov *s, const char *addr, uint64_t vectors);
 /* As it was when it was claimed. The record may be left for the caller to save. */
 int sriov_bind_return(struct sriov *s, struct sriov_rec *rec);
 /* -EINVAL if it is no name of an owner. */

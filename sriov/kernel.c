@@ -56,9 +56,9 @@ static int kernel_disk_take(struct sriov *s, const char *path)
 	return 0;
 }
 
-static int kernel_load_module(struct sriov *s, const char *name)
+static int modprobe(const char *flags, const char *name)
 {
-	char *argv[] = { "modprobe", "-q", "--", (char *)name, NULL };
+	char *argv[] = { "modprobe", (char *)flags, "--", (char *)name, NULL };
 	uint64_t end = sriov_now_ms() + MODULE_MS;
 	int status, res;
 	pid_t pid;
@@ -75,6 +75,16 @@ static int kernel_load_module(struct sriov *s, const char *name)
 	return res == pid && WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ENOENT;
 }
 
+static int kernel_load_module(struct sriov *s, const char *name)
+{
+	return modprobe("-q", name);
+}
+
+static int kernel_find_module(struct sriov *s, const char *name)
+{
+	return modprobe("-qn", name);
+}
+
 const struct sriov_os sriov_kernel = {
 	.write = kernel_write,
 	.conf_get = sriov_nl_conf_get,
@@ -83,5 +93,6 @@ const struct sriov_os sriov_kernel = {
 	.link_set = sriov_nl_link_set,
 	.eswitch = sriov_nl_eswitch,
 	.load_module = kernel_load_module,
+	.find_module = kernel_find_module,
 	.disk_take = kernel_disk_take,
 };

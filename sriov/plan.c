@@ -85,18 +85,27 @@ static void walk_conf(struct walk *w, const struct sriov_func *f, const struct w
 {
 	char text[SRIOV_TEXT_LEN], was[SRIOV_TEXT_LEN], change[2 * SRIOV_TEXT_LEN + 16];
 	struct sriov_conf differs = want->conf, had = f->conf;
+	bool vectors =
+		want->conf.has & SRIOV_CONF_MSIX && (!f->msix_given || f->msix != want->conf.msix);
 	int res;
 
 	differs.has = sriov_conf_differs(&want->conf, &f->conf);
+	differs.has |= vectors ? SRIOV_CONF_MSIX : 0;
 	if (!differs.has)
 		return;
+	had.has |= f->msix_given ? SRIOV_CONF_MSIX : 0;
+	had.msix = f->msix;
 	had.has &= differs.has;
 	sriov_conf_text(&differs, text);
 	sriov_conf_text(&had, was);
 	sriov_text(change, sizeof(change), "%s (was %s)", text, *was ? was : "not told");
 	res = check_claim(w, f);
-	if (!res && w->apply)
+	if (!res && w->apply) {
+		differs.has &= ~(unsigned int)SRIOV_CONF_MSIX;
 		res = sriov_configure(w->s, f->addr, &differs);
+		if (!res && vectors)
+			res = sriov_bind_vectors(w->s, f->addr, want->conf.msix);
+	}
 	tell(w, f->addr, change, res);
 }
 
@@ -118,8 +127,9 @@ static void walk_vf(struct walk *w, const struct sriov_plan_pf *pf, const char *
 		sriov_text(change, sizeof(change), "driver %s -> %s", *f.driver ? f.driver : "none",
 			   want.driver);
 		res = check_claim(w, &f);
-		if (!res && w->apply)
-			res = sriov_bind(w->s, addr, want.driver, 0);
+		if (!res)
+			res = w->apply ? sriov_bind(w->s, addr, want.driver, 0)
+				       : sriov_bind_check(w->s, addr, want.driver, 0);
 		tell(w, addr, change, res);
 	}
 	if (want.has_owners && strcmp(f.owners, want.owners) != 0) {

@@ -110,6 +110,8 @@ struct sriov_func {
 	int vf_index;
 	struct sriov_conf conf; /* as the PF's driver tells */
 	char representor[IFNAMSIZ];
+	bool msix_given; /* by us: the kernel does not tell how many it has */
+	uint64_t msix;
 
 	/* Ownership */
 	enum sriov_claim_state claim;

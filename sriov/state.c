@@ -129,6 +129,8 @@ static json_t *rec_pack(const struct sriov *s, const struct sriov_rec *rec)
 					      "link-down", rec->resize.link_down, "from",
 					      (int)rec->resize.from, "to", (int)rec->resize.to,
 					      "driver", rec->resize.driver));
+	if (rec->msix.given)
+		json_object_set_new(root, "msix", json_integer((json_int_t)rec->msix.nr));
 	if (rec->bind.phase)
 		json_object_set_new(root, "bind", sriov_bind_pack(&rec->bind));
 	if (rec->claim.phase)
@@ -235,6 +237,9 @@ static int parts_unpack(json_t *root, struct sriov_rec *rec)
 		rec->resize.to = (unsigned int)nr_to;
 		sriov_text(rec->resize.driver, sizeof(rec->resize.driver), "%s", text);
 	}
+	part = json_object_get(root, "msix");
+	rec->msix.given = part;
+	rec->msix.nr = (uint64_t)json_integer_value(part);
 	part = json_object_get(root, "bind");
 	if (part && sriov_bind_unpack(part, &rec->bind) < 0)
 		return -EINVAL;
@@ -329,7 +334,7 @@ int sriov_rec_drop(struct sriov *s, const char *addr)
 bool sriov_rec_is_empty(const struct sriov_rec *rec)
 {
 	return !rec->writer.pid && !rec->resize.active && !rec->bind.phase && !rec->claim.phase &&
-	       !*rec->owners && !rec->reset_time;
+	       !*rec->owners && !rec->reset_time && !rec->msix.given;
 }
 
 static int write_file(const char *path, const char *text)

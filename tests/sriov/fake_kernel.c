@@ -439,6 +439,14 @@ static int fake_load_module(struct sriov *s, const char *name)
 	return 0;
 }
 
+static int fake_find_module(struct sriov *s, const char *name)
+{
+	char path[PATH_MAX];
+
+	tree_say(path, "/fake/modules/%s", name);
+	return tree_has(s->root, path) ? 0 : -ENOENT;
+}
+
 static int fake_disk_take(struct sriov *s, const char *path)
 {
 	char busy[PATH_MAX];
@@ -461,6 +469,7 @@ const struct sriov_os fake_os = {
 	.link_set = fake_link_set,
 	.eswitch = fake_eswitch,
 	.load_module = fake_load_module,
+	.find_module = fake_find_module,
 	.disk_take = fake_disk_take,
 	.before_change = fake_before_change,
 };

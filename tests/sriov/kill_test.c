@@ -595,6 +595,29 @@ static void releasing_what_was_unbound(void **state)
 	assert_true(try_all(&op) > 20);
 }
 
+static int give_vectors(struct sriov *s)
+{
+	return sriov_bind_vectors(s, FAKE_VF0, 8);
+}
+
+static bool has_vectors_and_driver(struct sriov *s)
+{
+	struct sriov_func f;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_string_equal(f.driver, "igbvf");
+	assert_false(f.bound_by_us);
+	return f.msix_given && f.msix == 8;
+}
+
+static void giving_vectors(void **state)
+{
+	static const struct operation op = { prepare_vfs, give_vectors, has_vectors_and_driver,
+					     true };
+
+	assert_true(try_all(&op) > 20);
+}
+
 static void told(void *opaque, const struct sriov_change *change)
 {
 }
@@ -657,6 +680,7 @@ int main(void)
 		cmocka_unit_test(claiming_what_was_bound),
 		cmocka_unit_test(releasing),
 		cmocka_unit_test(releasing_what_was_unbound),
+		cmocka_unit_test(giving_vectors),
 		cmocka_unit_test(applying_a_plan),
 	};
 

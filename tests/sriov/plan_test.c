@@ -131,6 +131,52 @@ static void a_dry_run_tells_and_changes_nothing(void **state)
 	assert_int_equal(fake_nr_vfs(&fake, FAKE_PF), 0);
 }
 
+/* What apply would be refused, without a module loaded for it. */
+static void a_dry_run_asks_what_apply_would(void **state)
+{
+	assert_true(walk("pfs: [{pf: eth0, vfs: 2}]", true) > 0);
+	assert_int_equal(walk("pfs: [{pf: eth0, vfs: 2, driver: vfio-pic}]", false), -ENOENT);
+	was_told("! " FAKE_VF0 ": driver igbvf -> vfio-pic: driver vfio-pic: there is no such");
+	fake_file(&fake, "/fake/netuse/eth0v0", "has the address 10.0.0.1/24\n");
+	fake_remove(&fake, "/sys/bus/pci/devices/" FAKE_VF1 "/iommu_group");
+	assert_int_equal(walk("pfs: [{pf: eth0, vfs: 2, driver: vfio-pci}]", false), -EBUSY);
+	was_told("! " FAKE_VF0 ": driver igbvf -> vfio-pci: " FAKE_VF0
+		 ": cannot change its driver: eth0v0 has the address 10.0.0.1/24\n");
+	was_told("! " FAKE_VF1 ": driver igbvf -> vfio-pci: " FAKE_VF1 ": no IOMMU confines it");
+	assert_false(fake_exists(&fake, "/sys/bus/pci/drivers/vfio-pci"));
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+}
+
+static void vectors_of_vfs_that_are_there_are_given_too(void **state)
+{
+	static const char count[] = "/sys/bus/pci/devices/" FAKE_VF0 "/sriov_vf_msix_count";
+	static const char vectors[] = "pfs: [{pf: eth0, vfs: 2, vf: {0: {msix: 12}}}]";
+	static const char more[] = "pfs: [{pf: eth0, vfs: 2, vf: {0: {msix: 14}}}]";
+	struct sriov_func f;
+
+	assert_true(walk("pfs: [{pf: eth0, vfs: 2}]", true) > 0);
+	assert_int_equal(walk(vectors, false), 1);
+	assert_string_equal(told_text, "+ " FAKE_VF0 ": msix=12 (was not told)\n");
+	assert_int_equal(walk(vectors, true), 1);
+	assert_string_equal(fake_read(&fake, count), "12");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_false(f.bound_by_us);
+	assert_int_equal(walk(vectors, true), 0);
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(walk(more, true), 1);
+	assert_string_equal(told_text, "* " FAKE_VF0 ": msix=14 (was msix=12)\n");
+	assert_string_equal(fake_read(&fake, count), "14");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	assert_string_equal(f.original_driver, "igbvf");
+	/* Not while it is used. */
+	fake_process(&fake, 99, "vmm", "vmm", 4, 8, "/dev/vfio/20");
+	assert_int_equal(walk(vectors, true), -EBUSY);
+	was_told("process 99 (vmm) has /dev/vfio/20 open");
+	assert_string_equal(fake_read(&fake, count), "14");
+}
+
 static void what_somebody_changed_is_changed_back(void **state)
 {
 	struct sriov_conf conf = { .has = SRIOV_CONF_VLAN, .vlan = 77 };
@@ -297,6 +343,8 @@ int main(void)
 		T(a_plan_is_made_true_and_stays_so),
 		T(vfs_with_drivers_of_their_own_leave_auto_to_the_others),
 		T(a_dry_run_tells_and_changes_nothing),
+		T(a_dry_run_asks_what_apply_would),
+		T(vectors_of_vfs_that_are_there_are_given_too),
 		T(what_somebody_changed_is_changed_back),
 		T(what_is_claimed_is_left_and_told),
 		T(one_failure_does_not_keep_the_rest_from_being_done),
