@@ -27,7 +27,6 @@
 #include "sriov/internal.h"
 
 #define STATE_DIR "/run/ringbolt-vf"
-/* Somebody else's command takes its time: creating VFs may. */
 #define LOCK_WAIT_MS 20000
 #define LOCK_POLL_MS 20
 
@@ -127,6 +126,7 @@ int sriov_open(const struct sriov_opts *opts, struct sriov **out)
 	s->os = opts->os ? opts->os : &sriov_kernel;
 	s->os_opaque = opts->os_opaque;
 	s->timeout_ms = opts->timeout_ms;
+	s->lock_wait_ms = opts->lock_wait_ms ? opts->lock_wait_ms : LOCK_WAIT_MS;
 	if (strlen(root) >= sizeof(s->root) ||
 	    strlen(root) + strlen(state_dir) >= sizeof(s->state_dir)) {
 		free(s);
@@ -187,7 +187,7 @@ static int open_lock_file(struct sriov *s)
 
 int sriov_lock(struct sriov *s)
 {
-	uint64_t end = sriov_now_ms() + LOCK_WAIT_MS;
+	uint64_t end = sriov_now_ms() + s->lock_wait_ms;
 	char holder[32] = "";
 	ssize_t len;
 	int res, fd;
@@ -210,8 +210,8 @@ int sriov_lock(struct sriov *s)
 		close(fd);
 		return sriov_fail(s, res,
 				  "%s/lock: process %d is changing functions and has not "
-				  "ended within %d s",
-				  s->state_dir, atoi(holder), LOCK_WAIT_MS / 1000);
+				  "ended within %g s",
+				  s->state_dir, atoi(holder), s->lock_wait_ms / 1000.0);
 	}
 	s->lock_fd = fd;
 	sriov_text(holder, sizeof(holder), "%d\n", (int)getpid());

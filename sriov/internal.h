@@ -52,6 +52,7 @@ struct sriov {
 	char root[256], state_dir[256];
 	char boot_id[40];
 	unsigned int timeout_ms; /* 0: by what is written */
+	unsigned int lock_wait_ms;
 	const struct sriov_os *os;
 	void *os_opaque;
 	int lock_fd; /* -1: not locked */

@@ -49,6 +49,9 @@ struct sriov_opts {
 	/* How long one write of sysfs may take; 0: long enough for what drivers
 	 * are known to need, a minute and 5 s more for each VF. */
 	unsigned int timeout_ms;
+	/* How long to wait for somebody else's command; 0: 20 s, as creating VFs
+	 * takes its time. */
+	unsigned int lock_wait_ms;
 	const struct sriov_os *os; /* NULL: this kernel; tests answer themselves */
 	void *os_opaque;
 };
