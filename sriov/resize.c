@@ -74,6 +74,8 @@ static int wait_vfs(struct sriov *s, const char *pf, unsigned int nr)
 	struct vfs v;
 
 	while (!are_complete(s, pf, nr)) {
+		if (!sriov_dev_exists(s, pf))
+			return sriov_fail(s, -ENODEV, "%s: the function has just vanished", pf);
 		if (sriov_now_ms() < end) {
 			sriov_sleep_ms(10);
 			continue;

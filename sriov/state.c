@@ -393,6 +393,9 @@ int sriov_rec_save(struct sriov *s, struct sriov_rec *rec)
 		return sriov_rec_drop(s, rec->addr);
 	if (!rec->device_ino)
 		rec->device_ino = sriov_device_ino(s, rec->addr);
+	/* It would be taken for its successor's. */
+	if (!rec->device_ino)
+		return sriov_fail(s, -ENODEV, "%s: the function has just vanished", rec->addr);
 	sriov_text(file, sizeof(file), "%s.json", rec->addr);
 	return sriov_state_save(s, file, rec_pack(s, rec));
 }

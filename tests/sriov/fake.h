@@ -72,5 +72,8 @@ void fake_fail(const struct fake *f, const char *file, int error);
 /* From now on, the n-th change that this process makes is preceded by SIGKILL;
  * 0: none. */
 void fake_kill_at(unsigned int n);
+/* Before the n-th change that this process makes, this function is pulled out,
+ * and its VFs with it; 0: never. */
+void fake_unplug_at(unsigned int n, const char *addr);
 
 #endif

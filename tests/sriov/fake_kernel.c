@@ -18,7 +18,8 @@
 #include "core/base.h"
 #include "tests/sriov/fake_tree.h"
 
-static unsigned int kill_at;
+static unsigned int kill_at, unplug_at;
+static char unplug_addr[SRIOV_ADDR_LEN];
 
 /* ---- The kernel ---- */
 
@@ -265,6 +266,29 @@ static void destroy_vf(const char *root, const char *pf, unsigned int i)
 	tree_drop(root, path);
 }
 
+static void unplug(const char *root, const char *addr)
+{
+	char path[PATH_MAX], pf[SRIOV_ADDR_LEN], netdev[IFNAMSIZ];
+	int i = index_of_vf(root, addr, pf);
+
+	if (i >= 0) {
+		destroy_vf(root, pf, (unsigned int)i);
+		return;
+	}
+	for (unsigned int vf = 0; vf < 64; vf++) {
+		tree_say(path, DEVICES "/%s/virtfn%u", addr, vf);
+		if (tree_has(root, path))
+			destroy_vf(root, addr, vf);
+	}
+	tree_pf_netdev(root, addr, netdev);
+	tree_say(path, "/sys/class/net/%s", netdev);
+	if (*netdev)
+		tree_drop(root, path);
+	tree_say(path, "/sys/bus/pci/devices/%s", addr);
+	tree_drop(root, path);
+	bury(root, addr);
+}
+
 static int write_numvfs(const char *root, const char *pf, const char *text)
 {
 	char path[PATH_MAX], number[16];
@@ -459,6 +483,9 @@ static void fake_before_change(struct sriov *s, const char *what)
 {
 	if (kill_at && !--kill_at)
 		kill(getpid(), SIGKILL);
+	/* This kernel does one thing at a time. */
+	if (strcmp(what, "while the child writes") != 0 && unplug_at && !--unplug_at)
+		unplug(s->root, unplug_addr);
 }
 
 const struct sriov_os fake_os = {
@@ -473,6 +500,12 @@ const struct sriov_os fake_os = {
 	.disk_take = fake_disk_take,
 	.before_change = fake_before_change,
 };
+
+void fake_unplug_at(unsigned int n, const char *addr)
+{
+	unplug_at = n;
+	snprintf(unplug_addr, sizeof(unplug_addr), "%s", addr);
+}
 
 void fake_kill_at(unsigned int n)
 {
