@@ -302,7 +302,7 @@ int sriov_check_hidden_disks(struct sriov *s, const struct sriov_func *f)
 	each_disk(&d, f->addr, count_disk);
 	if (!d.nr)
 		return 0;
-	res = sriov_ask(s, try_disks, f->addr, OPEN_MS, &text);
+	res = sriov_survey(s, try_disks, f->addr, OPEN_MS, &text);
 	if (res < 0 && res != -ETIMEDOUT)
 		return sriov_fail(s, res, "asking for disks: %s", strerror(-res));
 	res = 0;

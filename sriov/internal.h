@@ -235,12 +235,12 @@ int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, 
 void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
 		      char (*buf)[SRIOV_NAME_LEN], int *res);
 
-/* ---- Questions: ask.c ---- */
+/* ---- Questions: survey.c ---- */
 
 /* Have a child call answer(); what it wrote is in *text for the caller to
  * free(), also with -ETIMEDOUT as far as it came; NULL: nothing. */
-int sriov_ask(struct sriov *s, void (*answer)(struct sriov *s, const void *what, FILE *out),
-	      const void *what, unsigned int timeout_ms, char **text);
+int sriov_survey(struct sriov *s, void (*answer)(struct sriov *s, const void *what, FILE *out),
+		 const void *what, unsigned int timeout_ms, char **text);
 
 /* ---- Device files of functions: devfiles.c ---- */
 

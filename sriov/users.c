@@ -247,7 +247,7 @@ static int look_at_maps(struct sriov *s)
 	pid_t self = getpid();
 	int res, at;
 
-	res = sriov_ask(s, tell_maps, &self, MAPS_MS, &text);
+	res = sriov_survey(s, tell_maps, &self, MAPS_MS, &text);
 	if (res < 0)
 		log_warn("who has mapped a device: %s; who has one open is known", strerror(-res));
 	res = 0;

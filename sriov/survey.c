@@ -29,9 +29,12 @@ static _Noreturn void child(struct sriov *s, int out,
 			    void (*answer)(struct sriov *s, const void *what, FILE *out),
 			    const void *what)
 {
-	int kept = fcntl(out, F_DUPFD, 1000), null = open("/dev/null", O_RDWR);
+	int low = open("/dev/null", O_RDWR), null, kept;
 	FILE *file;
 
+	/* Out of the way first, and not far: a process may be allowed few. */
+	null = fcntl(low, F_DUPFD, 4);
+	kept = fcntl(out, F_DUPFD, 4);
 	if (kept < 0 || null < 0 || dup2(kept, 3) < 0)
 		_exit(1);
 	for (int fd = 0; fd <= 2; fd++)
@@ -79,8 +82,8 @@ static int read_all(int fd, unsigned int timeout_ms, char **text)
 	return 0;
 }
 
-int sriov_ask(struct sriov *s, void (*answer)(struct sriov *s, const void *what, FILE *out),
-	      const void *what, unsigned int timeout_ms, char **text)
+int sriov_survey(struct sriov *s, void (*answer)(struct sriov *s, const void *what, FILE *out),
+		 const void *what, unsigned int timeout_ms, char **text)
 {
 	int ends[2], res;
 	pid_t pid;
