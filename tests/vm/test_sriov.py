@@ -169,6 +169,30 @@ def test_a_mounted_disk_is_not_taken(lab, nvme):
         lab.run("umount /run/mnt")
 
 
+@pytest.mark.parametrize("use, words", [
+    # A namespace that is shared is no device of the controller: its subsystem's.
+    ("exec 3<$(ls /dev/nvme?n1)", r"process \d+ \(sh\) has \S*/dev/nvme\dn1 open"),
+    ("exec 3<$(ls /dev/ng?n1)", r"process \d+ \(sh\) has \S*/dev/ng\dn1 open"),
+    ("exec 3</dev/mine", r"process \d+ \(sh\) has \S*/dev/mine open"),
+    ("mount $(ls /dev/nvme?n1) /run/mnt", r"/dev/nvme\dn1 is in use by the kernel"),
+], ids=["open", "passthrough", "other-name", "other-namespace"])
+def test_a_disk_in_use_is_not_taken(lab, nvme, use, words):
+    lab.run("mkdir -p /run/mnt; d=$(ls /dev/nvme?n1); mke2fs -qF $d; rm -f /dev/mine; "
+            "mknod /dev/mine b $(stat -c '0x%t 0x%T' $d)")
+    user = lab.begin(f"unshare -m sh -c '{use}; echo $$ >/run/user; "
+                     "while [ -e /run/user ]; do sleep 0.1; done'")
+    lab.wait_path("/run/user")
+    try:
+        refused = lab.vf("bind", nvme, "vfio-pci", check=False)
+        assert refused.status == 1 and re.search(words, refused.err), refused
+        assert lab.driver(nvme) == "nvme"
+    finally:
+        lab.run("rm -f /run/user /dev/mine")
+        lab.finish(user)
+    lab.vf("bind", nvme, "vfio-pci")
+    lab.vf("unbind", nvme)
+
+
 def test_a_device_with_an_address_is_not_taken(lab, nic):
     netdev = lab.netdev(nic)
     lab.run(f"ip address add 192.0.2.1/24 dev {netdev}")
