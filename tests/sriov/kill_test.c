@@ -5,7 +5,7 @@
  *
  * A child does the operation and is killed before its n-th change; the next
  * command, here, must set right what it left. n grows until nobody is killed.
- * Then once more, where the commands that set it right are killed as well: the
+ * Then again, where the commands that set it right are killed as well: the
  * first before its first change, the second before its second, and so on.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -27,6 +27,8 @@
 #include "tests/sriov/fake.h"
 
 #define CHANGES_MAX 1000
+/* Where recovery is killed too: it has the same to do after many a kill. */
+#define AGAIN_STEP 5
 
 struct operation {
 	/* From a new machine to where the operation begins. */
@@ -99,7 +101,7 @@ static unsigned int try_kills(const struct operation *op, bool again)
 	int res;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	for (n = 1; n < CHANGES_MAX; n++) {
+	for (n = 1; n < CHANGES_MAX; n += again ? AGAIN_STEP : 1) {
 		fake_create(&fake);
 		s = fake_open(&fake, true);
 		op->prepare(s);
@@ -129,7 +131,7 @@ static unsigned int try_kills(const struct operation *op, bool again)
 	}
 	assert_true(n < CHANGES_MAX);
 	assert_true(done > 0 && undone > 0);
-	assert_int_equal(finished > 0, op->finishes);
+	assert_true(again || (finished > 0) == op->finishes);
 	return n;
 }
 
