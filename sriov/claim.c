@@ -208,8 +208,10 @@ static int take_back(struct sriov *s, struct sriov_rec *rec, const struct sriov_
 		return res; /* the kernel has it; nothing more can be done now */
 	keep_first(s, res, &first, reason);
 	if (!res || flags & SRIOV_RELEASE_FORCE) {
-		/* Before the host's driver reads it. */
-		keep_first(s, restore_conf(s, rec, f), &first, reason);
+		/* Before the host's driver reads it. That the PF's driver does not
+		 * answer is no reason to leave the VF alone. */
+		res = restore_conf(s, rec, f);
+		keep_first(s, res == -ETIMEDOUT ? -EIO : res, &first, reason);
 		res = sriov_bind_return(s, rec);
 		if (res == -ETIMEDOUT)
 			return res;
@@ -230,7 +232,7 @@ int sriov_release_do(struct sriov *s, struct sriov_rec *rec, unsigned int flags)
 		res = sriov_func_read(s, rec->addr, 0, &f);
 	if (!res)
 		res = take_back(s, rec, &f, flags);
-	if (res == -ETIMEDOUT || res == -ENODEV)
+	if (res == -ETIMEDOUT || (res < 0 && !sriov_dev_exists(s, rec->addr)))
 		return res;
 	if (res < 0 && !(flags & SRIOV_RELEASE_FORCE)) {
 		/* What has been taken back by now, for who continues. */

@@ -453,6 +453,29 @@ static void what_cannot_be_set_back_keeps_nothing_else_from_it(void **state)
 	assert_int_equal(f.claim, SRIOV_CLAIM_NONE);
 }
 
+/* Of its PF, which is no reason to leave the VF as it is. */
+static void a_network_device_that_does_not_answer_ends_no_release(void **state)
+{
+	static const int errors[] = { ENODEV, ETIMEDOUT };
+	struct sriov_conf conf = some_conf();
+	struct sriov_claim_opts opts = { .owner = "vm1", .vf = FAKE_VF0, .conf = &conf };
+	struct sriov_rec rec;
+
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		assert_int_equal(sriov_claim(s, &opts, addr), 0);
+		fake_fail(&fake, "conf", errors[i]);
+		assert_true(sriov_release(s, FAKE_VF0, "vm1", 0) < 0);
+		assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+		assert_int_equal(sriov_rec_load(s, FAKE_VF0, &rec), 0);
+		assert_int_equal(rec.claim.phase, SRIOV_PHASE_RELEASING);
+		assert_false(rec.claim.used);
+		assert_int_equal(sriov_release(s, FAKE_VF0, NULL, SRIOV_RELEASE_FORCE), 0);
+		assert_int_equal(sriov_rec_load(s, FAKE_VF0, &rec), 0);
+		assert_int_equal(rec.claim.phase, SRIOV_PHASE_NONE);
+		fake_remove(&fake, "/fake/fail/conf");
+	}
+}
+
 /* The host's driver is another owner: not before it has been reset. */
 static void what_cannot_be_reset_is_given_back_by_force_only(void **state)
 {
@@ -566,6 +589,7 @@ int main(void)
 		T(a_group_that_is_not_viable_is_explained),
 		T(files_go_to_the_user_and_come_back),
 		T(what_cannot_be_set_back_keeps_nothing_else_from_it),
+		T(a_network_device_that_does_not_answer_ends_no_release),
 		T(what_cannot_be_reset_is_given_back_by_force_only),
 		T(vectors_are_given_while_there_is_no_driver),
 		T(a_vf_that_was_made_anew_has_no_owner),

@@ -57,6 +57,7 @@ void fake_process(const struct fake *f, int pid, const char *comm, const char *c
 /*
  * What goes wrong, as files below fake/:
  *   fail/FILE       writes to a file of this name fail with this errno
+ *   fail/conf       asking for the configuration of VFs does
  *   held/ADDR       unbinding or removing this VF blocks while this exists
  *   refuse/DRIVER   binding it does nothing
  *   make/ADDR       the driver makes only so many VFs, and says it made all

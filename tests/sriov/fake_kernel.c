@@ -382,6 +382,11 @@ static int fake_write(struct sriov *s, const char *path, const char *text)
 static int fake_conf_get(struct sriov *s, const char *netdev, struct sriov_conf *conf,
 			 unsigned int nr)
 {
+	char number[16];
+
+	tree_get(s->root, "/fake/fail/conf", number, sizeof(number));
+	if (*number)
+		return -atoi(number);
 	for (unsigned int i = 0; i < nr; i++)
 		conf[i] = kernel_load_conf(s->root, netdev, i);
 	return 0;
