@@ -138,6 +138,73 @@ struct virtq_packed_place {
  * ring broke. */
 bool virtq_packed_walk(struct virtq *vq, struct virtq_chain *c, struct virtq_packed_place *at);
 
+/*
+ * What a chain that was given back leaves in the address of the last ring entry
+ * that it took, for whoever comes after a crash: see virtq_recover.c. No address of
+ * a guest's is that high.
+ *   63-36 MAGIC
+ *   33    wrap counter of that entry
+ *   32    settled: no chain that was popped later was given back before
+ *   31-16 nr: ring entries that it took
+ *   15-0  id
+ */
+#define VIRTQ_MARK_MAGIC 0xb017ed5ull
+#define VIRTQ_MARK_MAGIC_SHIFT 36
+static inline uint64_t virtq_mark(uint16_t id, uint32_t nr, bool settled)
+{
+	return VIRTQ_MARK_MAGIC << VIRTQ_MARK_MAGIC_SHIFT | (uint64_t)settled << 32 |
+	       (nr & 0xffff) << 16 | id;
+}
+
+#define VIRTQ_MARK_WRAP (1ull << 33)
+static inline bool virtq_is_mark(uint64_t mark)
+{
+	return mark >> VIRTQ_MARK_MAGIC_SHIFT == VIRTQ_MARK_MAGIC;
+}
+
+static inline bool virtq_mark_wrap(uint64_t mark)
+{
+	return mark & VIRTQ_MARK_WRAP;
+}
+
+static inline bool virtq_mark_settled(uint64_t mark)
+{
+	return mark >> 32 & 1;
+}
+
+static inline uint32_t virtq_mark_nr(uint64_t mark)
+{
+	return mark >> 16 & 0xffff;
+}
+
+static inline uint16_t virtq_mark_id(uint64_t mark)
+{
+	return (uint16_t)mark;
+}
+
+/*
+ * Leave it for a chain that takes nr entries from pos on, before anything else of
+ * it is written: after a crash a mark says that the rest may be half written.
+ */
+static inline void virtq_put_mark(struct pvirtq_desc *ring, uint32_t size, uint32_t pos, bool wrap,
+				  uint32_t nr, uint64_t mark)
+{
+	uint32_t last = pos + nr - 1;
+
+	if (unlikely(last >= size)) {
+		last -= size;
+		wrap = !wrap;
+	}
+	mark |= wrap ? VIRTQ_MARK_WRAP : 0;
+	write_once(&ring[last].addr.wire, cpu_to_le64(mark).wire);
+	/* The process may end at any instruction: in this order. */
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* The position of a packed ring, where the base of the front-end does not agree
+ * with what is in it. Breaks the ring if nobody knows it. */
+void virtq_packed_recover(struct virtq *vq);
+
 /* --- the half of each verb that depends on the ring kind --------------------- */
 
 void virtq_split_emit(struct virtq *vq, uint16_t id, uint32_t written);

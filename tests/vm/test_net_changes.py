@@ -6,6 +6,7 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 import guest
 import net
+import pytest
 from test_net import Nic, boot
 
 MIB = 1 << 20
@@ -44,11 +45,11 @@ def finish(machine, flows=True):
     assert not wrong, "\n".join(wrong)
 
 
-def test_switch_is_killed_while_tcp_flows(workdir, net_initrd, qemu10):
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_switch_is_killed_while_tcp_flows(workdir, net_initrd, qemu10, packed):
     """One guest connects to the switch, for the other one the switch connects.
-    Split rings only: QEMU cannot tell a new back-end where a packed ring was when
-    the old one is no longer there to be asked."""
-    here, there = interface(workdir, 0, False), interface(workdir, 1, False, listen=False)
+    Where a packed ring was is found in the ring: QEMU sends the base of a new one."""
+    here, there = interface(workdir, 0, packed), interface(workdir, 1, packed, listen=False)
     ports = [here.port, there.port]
     server = net.switch(workdir, ports).start()
     try:
