@@ -27,9 +27,8 @@ def run(workdir, uml_initrd, disk, test, arguments, *marks):
 
 
 def test_uml_makes_verifies_and_trims_a_file_system(workdir, uml_initrd):
-    # Rings as UML sets them up cannot be packed: it always sends ring base 0,
-    # where the wrap counters are 1.
-    disk = guest.Disk("umldisk", workdir, size=512 << 20, packed="off")
+    # It sends ring base 0 always, where the wrap counters of a new packed ring are 1.
+    disk = guest.Disk("umldisk", workdir, size=512 << 20)
     machine = run(workdir, uml_initrd, disk, "demo", f"disk={disk.name} megabytes=16 host=none",
                   "FORMATTED", "WRITTEN", "VERIFIED", "TRIMMED", "CHECKED")
     assert int(machine.values("DISK")["bytes"]) == 512 << 20

@@ -26,9 +26,8 @@ class Uml(guest.Uml):
 
 
 def test_two_user_mode_linux_talk_and_use_the_control_queue(workdir, uml_net_initrd):
-    # Its rings cannot be packed: it sends ring base 0 always.
-    ports = [net.Port(f"uml{n}", workdir, n, packed="off", mac=net.mac(n), mtu=1400)
-             for n in range(2)]
+    ports = [net.Port(f"uml{n}", workdir, n, mac=net.mac(n), mtu=1400,
+                      **({"packed": "off"} if n else {})) for n in range(2)]
     machines = [Uml(f"uml{n}", workdir, uml_net_initrd, "netuml", memory=128,
                     arguments=f"me={n}" + (" peer=0" if n else "")) for n in range(2)]
     with net.switch(workdir, ports) as server, \
@@ -37,6 +36,9 @@ def test_two_user_mode_linux_talk_and_use_the_control_queue(workdir, uml_net_ini
         with machines[1].start_on(ports[1], server):
             machines[1].wait_end()
         status = server.port_status("uml1")
+        # A new packed ring with base 0, and a split one on the other side.
+        assert "RING_PACKED" in server.port_status("uml0")["features"]
+        assert "RING_PACKED" not in status["features"]
     said = machines[1].marks("NET")
     assert len(said) == 4 and all(" result=ok " in line for line in said), "\n".join(said)
     assert machines[1].values("NIC", 0)["address"] == net.mac(1)
@@ -59,7 +61,7 @@ def test_linux_takes_a_device_without_a_control_queue(workdir, uml_net_initrd):
 
 def test_a_driver_steers_by_hash_and_is_loaded_again(workdir, uml_net_initrd):
     ports = [net.Port("uml0", workdir, 0, packed="off", mac=net.mac(0)),
-             net.Port("uml1", workdir, 1, queues=2, rss="on", packed="off", mac=net.mac(1))]
+             net.Port("uml1", workdir, 1, queues=2, rss="on", mac=net.mac(1))]
     share = workdir / "share"
     share.mkdir()
     peer = Uml("uml0", workdir, uml_net_initrd, "netuml", memory=128, arguments="me=0")
