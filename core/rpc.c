@@ -39,6 +39,8 @@
 
 #define BACKLOG 128
 #define METHODS_MAX 32
+/* Room for a request, until one is longer. */
+#define LINE_LEN 16384
 /* How long not to accept after running out of descriptors. */
 #define ACCEPT_PAUSE_NS 500000000ull
 
@@ -51,10 +53,11 @@ struct rpc_client {
 	bool sent_all; /* it will send nothing more */
 	bool closing; /* read nothing more; close when the answers are out */
 	bool broken; /* close now */
-	size_t in_len;
+	char *in; /* malloc'd, in_size bytes, of which in_len have come */
+	size_t in_size, in_len;
+	bool has_line; /* there is a whole one in there */
 	char *out; /* malloc'd, out_len bytes from out_done on are to be sent */
 	size_t out_done, out_len;
-	char in[RPC_LINE_MAX];
 };
 
 struct rpc_server {
@@ -304,12 +307,46 @@ static void handle_line(struct rpc_client *c, const char *line, size_t len)
 	json_decref(request);
 }
 
+static bool resize(struct rpc_client *c, size_t size)
+{
+	char *in = realloc(c->in, size);
+
+	if (!in)
+		return false;
+	c->in = in;
+	c->in_size = size;
+	return true;
+}
+
+/* Room for more of a line that is not whole. False if it is too long, or whole. */
+static bool make_room(struct rpc_client *c)
+{
+	if (c->in_len < c->in_size)
+		return true;
+	if (c->has_line || c->in_size == RPC_LINE_MAX)
+		return false;
+	if (resize(c, (size_t)min_u64(2 * (uint64_t)c->in_size, RPC_LINE_MAX)))
+		return true;
+	log_limited(LOG_LEVEL_ERROR, "%s: out of memory for a request", c->server->path);
+	c->broken = true;
+	return false;
+}
+
+/* A long line has gone. */
+static void fit_room(struct rpc_client *c)
+{
+	if (c->in_size > LINE_LEN && c->in_len <= LINE_LEN / 2)
+		resize(c, LINE_LEN);
+}
+
 /* Work through the whole lines, until one leaves an answer to be taken. */
 static void handle_lines(struct rpc_client *c)
 {
-	char *newline, *line = c->in;
+	char *newline, *line = c->in, text[64];
 	size_t left = c->in_len;
 
+	if (!c->has_line && left < RPC_LINE_MAX)
+		return;
 	while (!c->out_len && !c->broken && !c->closing && c->nr_calls < RPC_CALLS_MAX) {
 		newline = memchr(line, '\n', left);
 		if (!newline)
@@ -322,11 +359,13 @@ static void handle_lines(struct rpc_client *c)
 	}
 	memmove(c->in, line, left);
 	c->in_len = left;
-	if (left == sizeof(c->in) && !memchr(c->in, '\n', left) && !c->closing) {
+	c->has_line = memchr(c->in, '\n', left);
+	if (left == RPC_LINE_MAX && !c->has_line && !c->closing) {
 		c->closing = true;
-		snprintf(c->in, sizeof(c->in), "a line may have %d bytes at most", RPC_LINE_MAX);
-		send_error(c, NULL, RPC_INVALID_REQUEST, c->in);
+		snprintf(text, sizeof(text), "a line may have %d bytes at most", RPC_LINE_MAX);
+		send_error(c, NULL, RPC_INVALID_REQUEST, text);
 	}
+	fit_room(c);
 }
 
 /* True if there were bytes. */
@@ -334,17 +373,17 @@ static bool client_read(struct rpc_client *c)
 {
 	ssize_t n;
 
-	if (c->in_len == sizeof(c->in))
+	if (c->watch.fd < 0 || !make_room(c))
 		return false;
-	if (c->watch.fd < 0)
-		return false;
-	n = recv(c->watch.fd, c->in + c->in_len, sizeof(c->in) - c->in_len, 0);
-	if (n > 0)
+	n = recv(c->watch.fd, c->in + c->in_len, c->in_size - c->in_len, 0);
+	if (n > 0) {
+		c->has_line = c->has_line || memchr(c->in + c->in_len, '\n', (size_t)n);
 		c->in_len += (size_t)n;
-	else if (!n)
+	} else if (!n) {
 		c->sent_all = true;
-	else if (errno != EAGAIN && errno != EINTR)
+	} else if (errno != EAGAIN && errno != EINTR) {
 		c->broken = true;
+	}
 	return n > 0;
 }
 
@@ -381,19 +420,18 @@ static void client_free(struct rpc_client *c)
 	ev_fd_del(s->ev, &c->watch);
 	fd_replace(&c->watch.fd, -1);
 	free(c->out);
+	free(c->in);
 	free(c);
 }
 
 /* Nothing can come any more, and nothing has to go. */
 static bool client_is_done(const struct rpc_client *c)
 {
-	bool has_line = memchr(c->in, '\n', c->in_len);
-
 	if (c->broken)
 		return true;
 	if (c->out_len)
 		return false;
-	return c->closing || (c->sent_all && !c->nr_calls && !has_line);
+	return c->closing || (c->sent_all && !c->nr_calls && !c->has_line);
 }
 
 /* It has gone: nobody reads the answers, but what it asked for is still done. */
@@ -468,18 +506,18 @@ static void accept_client(struct ev_fd *w, uint32_t events)
 		refuse_client(s, fd);
 		return;
 	}
-	c = malloc(sizeof(*c));
-	if (!c) {
+	c = calloc(1, sizeof(*c));
+	if (!c || !resize(c, LINE_LEN)) {
+		free(c);
 		close(fd);
 		return;
 	}
-	/* Not the line buffer: its pages come when it is used. */
-	memset(c, 0, offsetof(struct rpc_client, in));
 	c->server = s;
 	c->watch.fd = fd;
 	c->watch.handle = client_event;
 	if (ev_fd_add(s->ev, &c->watch, EPOLLIN) < 0) {
 		close(fd);
+		free(c->in);
 		free(c);
 		return;
 	}

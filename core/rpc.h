@@ -26,7 +26,8 @@ enum rpc_error {
 
 /* What one client, and all of them, may take of us. */
 #define RPC_CLIENTS_MAX 32
-#define RPC_LINE_MAX 65536 /* bytes of a request; behind it the client is closed */
+/* Bytes of a request; behind it the client is closed. An access list may have 4 MiB. */
+#define RPC_LINE_MAX ((4 << 20) + 65536)
 #define RPC_CALLS_MAX 16 /* under way per client; more wait in its socket */
 
 /* One call under way. Valid until it is answered, exactly once. */

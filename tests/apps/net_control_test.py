@@ -289,6 +289,22 @@ class Settings(NetControlTest):
         rules.write_text("[]")
         self.assertEqual(self.ctl_json("acl", "vm1", rules)["in"], [])
 
+    def test_as_many_access_rules_as_there_may_be(self):
+        rule = {"action": "allow", "dir": "both", "dst-mac": "52:54:00:00:00:00/24", "vlan": "10",
+                "ethertype": "ipv6", "dst": "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128",
+                "proto": "tcp", "src-port": "32768-60999"}
+        many = [{**rule, "dst-port": str(1 + i)} for i in range(4096)]
+        rules = self.dir / "rules.json"
+        rules.write_text(json.dumps(many, indent=4))
+        answer = self.ctl_json("acl", "vm1", rules)
+        self.assertEqual([len(answer["in"]), len(answer["out"])], [4096, 4096])
+        self.assertEqual(answer["in"][4095]["dst-port"], "4096")
+        rules.write_text(json.dumps([*many, rule]))
+        done = self.ctl("acl", "vm1", rules)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("4097 rules, expected at most 4096", done.stderr)
+        self.assertEqual(len(self.ctl_json("acl", "vm1")["in"]), 4096)
+
     def test_link(self):
         self.assertEqual(self.ctl_json("link", "vm1", "off"), {"name": "vm1", "up": False})
         self.ctl_json("add-uplink", "name=up0,dev=net_null0;no-rx=1")

@@ -107,7 +107,18 @@ static int client(void)
 
 static void say(int fd, const char *text)
 {
-	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+	size_t left = strlen(text);
+
+	while (left) {
+		size_t part = left < 65536 ? left : 65536;
+
+		assert_int_equal(send(fd, text, part, MSG_NOSIGNAL), part);
+		text += part;
+		left -= part;
+		/* More than that does not fit into a socket. */
+		if (left)
+			serve();
+	}
 	serve();
 }
 
@@ -232,6 +243,27 @@ static void a_method_misspelt_is_suggested(void **state)
 	say(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ecoh\"}\n");
 	assert_non_null(strstr(answer(fd), "did you mean 'echo'?"));
 	close(fd);
+}
+
+static void a_line_may_be_long_and_others_follow_it(void **state)
+{
+	static const char head[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\"}";
+	char *text = malloc(RPC_LINE_MAX + 200);
+	int fd = client();
+
+	for (int i = 0; i < 3; i++) {
+		memset(text, ' ', RPC_LINE_MAX - 1);
+		memcpy(text + RPC_LINE_MAX - sizeof(head), head, sizeof(head) - 1);
+		text[RPC_LINE_MAX - 1] = '\n';
+		snprintf(text + RPC_LINE_MAX, 200, "%s\n", head);
+		say(fd, text);
+		/* Perhaps one by one. */
+		assert_non_null(strstr(answer(fd), "result"));
+		serve();
+		assert_int_equal(nr_echoed, 2 * (i + 1));
+	}
+	close(fd);
+	free(text);
 }
 
 static void a_line_without_end_closes_the_client(void **state)
@@ -400,6 +432,7 @@ int main(void)
 		T(malformed_requests_get_the_right_code),
 		T(deep_nesting_is_refused),
 		T(a_method_misspelt_is_suggested),
+		T(a_line_may_be_long_and_others_follow_it),
 		T(a_line_without_end_closes_the_client),
 		T(a_client_that_stops_sending_gets_its_answers),
 		T(an_answer_to_a_client_that_has_gone_is_no_error),
