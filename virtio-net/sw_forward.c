@@ -177,6 +177,8 @@ static uint32_t learn(struct burst *b, uint32_t frames, struct sw_port_lane *pl,
 				ret = learn_one(b, pl, key, tick);
 			if (ret == FDB_HELD)
 				counter_add(&b->s->stats.held, 1);
+			if (ret == FDB_HELD || ret == FDB_MOVED)
+				counter_add(&b->stats->mac_flaps, 1);
 			if (ret != FDB_PINNED && ret != FDB_BUSY) {
 				pl->src_key = key;
 				pl->src_epoch = epoch;

@@ -57,6 +57,7 @@ void sw_port_stats_sum(const struct sw_port *port, struct sw_port_stats *sum)
 		sum->flooded += counter_read(&s->flooded);
 		sum->segmented += counter_read(&s->segmented);
 		sum->csum_completed += counter_read(&s->csum_completed);
+		sum->mac_flaps += counter_read(&s->mac_flaps);
 		for (unsigned int r = 0; r < DROP_REASON_CNT; r++)
 			sum->drops[r] += counter_read(&s->drops[r]);
 	}
@@ -79,6 +80,7 @@ static json_t *counters(const struct sw_port *port)
 	put_u64(obj, "out-bursts", sum.out_bursts);
 	put_u64(obj, "segmented", sum.segmented);
 	put_u64(obj, "csum-completed", sum.csum_completed);
+	put_u64(obj, "mac-flaps", sum.mac_flaps);
 	for (unsigned int r = DROP_NONE + 1; r < DROP_REASON_CNT; r++)
 		put_u64(drops, drop_reason_names[r], sum.drops[r]);
 	json_object_set_new(obj, "drops", drops);

@@ -69,6 +69,7 @@ struct sw_port_stats {
 	uint64_t in_multicast, in_broadcast, flooded;
 	uint64_t segmented; /* large segments cut up for it */
 	uint64_t csum_completed; /* checksums completed for it */
+	uint64_t mac_flaps; /* times that an address known at another port came from it */
 	uint64_t drops[DROP_REASON_CNT];
 };
 
