@@ -62,6 +62,8 @@ static const char *const team_names[] = { "none", "active-backup", "balance-xor"
 	  .help = "only allowed-macs may send" },                                                  \
 	{ KEY(S, "allowed-macs", at allowed_macs), .type = OPT_STRING,                          \
 	  .help = "MAC addresses, separated by +, or none" },                                      \
+	{ KEY(S, "static-macs", at static_macs), .type = OPT_STRING,                            \
+	  .help = "MAC addresses that are at this port, as MAC or MAC@VLAN" },                     \
 	{ KEY(S, "mirror", at mirror), .type = OPT_STRING,                                      \
 	  .help = "copy all of its frames to that port, or none" },                                \
 	LIMIT_ROWS(S, at, "limit-in", in_bytes, OPT_SIZE, "bytes taken from it"),               \
@@ -229,6 +231,47 @@ static int parse_macs(const char *option, const char *text, struct sw_port_conf 
 	}
 }
 
+/* "aa:...:ff" or "aa:...:ff@vlan". */
+static int parse_static(const char *text, size_t len, struct sw_static_mac *s)
+{
+	size_t mac_len = strcspn(text, "@+");
+	char one[18];
+	int vid = 0, end = 0;
+
+	snprintf(one, sizeof(one), "%.*s", (int)min_u64(mac_len, sizeof(one) - 1), text);
+	if (mac_len >= sizeof(one) || net_mac_parse(one, s->mac) < 0)
+		return -EINVAL;
+	s->vid = 0;
+	if (mac_len == len)
+		return 0;
+	if (strspn(text + mac_len + 1, "0123456789") != len - mac_len - 1 ||
+	    sscanf(text + mac_len, "@%4d%n", &vid, &end) != 1 || mac_len + (size_t)end != len ||
+	    !vid || vid > FRAME_VLAN_MAX)
+		return -EINVAL;
+	s->vid = (uint16_t)vid;
+	return 0;
+}
+
+static int parse_statics(const char *option, const char *text, struct sw_port_conf *conf, char *err)
+{
+	size_t len;
+
+	conf->nr_statics = 0;
+	if (!strcmp(text, "none"))
+		return 0;
+	for (const char *at = text;; at += len + 1) {
+		len = strcspn(at, "+");
+		if (conf->nr_statics == ARRAY_SIZE(conf->statics) ||
+		    parse_static(at, len, &conf->statics[conf->nr_statics]) < 0)
+			return app_refuse(err, option, "static-macs", text,
+					  "none or up to 16 addresses such as 52:54:00:12:34:56 "
+					  "or 52:54:00:12:34:56@10, separated by +");
+		conf->nr_statics++;
+		if (!at[len])
+			return 0;
+	}
+}
+
 static int parse_vlans(const char *option, const struct net_switch_opts *sw,
 		       struct sw_port_conf *conf, char *err)
 {
@@ -273,6 +316,8 @@ int net_switch_opts_conf(const char *option, const struct net_switch_opts *sw,
 
 	if (!res && sw->allowed_macs)
 		res = parse_macs(option, sw->allowed_macs, conf, err);
+	if (!res && sw->static_macs)
+		res = parse_statics(option, sw->static_macs, conf, err);
 	if (res < 0)
 		return res;
 	if (sw->mirror && strlen(sw->mirror) >= sizeof(conf->mirror))

@@ -25,7 +25,7 @@
  */
 struct net_switch_opts {
 	uint64_t vlan, native; /* NET_NOT_GIVEN */
-	const char *trunk, *allowed_macs, *mirror;
+	const char *trunk, *allowed_macs, *static_macs, *mirror;
 	const char *acl; /* path of a file with rules; not a key of set */
 	bool enabled, isolated, loopback, learning, flooding, anti_spoof;
 	/* A burst may be NET_NOT_GIVEN. */

@@ -66,6 +66,25 @@ static int check_macs(const char *name, const struct sw_port_conf *conf, char *e
 	return 0;
 }
 
+static int check_statics(const char *name, const struct sw_port_conf *conf, char *err)
+{
+	static const uint8_t zero[6];
+
+	if (conf->nr_statics > ARRAY_SIZE(conf->statics))
+		return complain(name, "too many static MAC addresses, expected at most 16", err);
+	for (unsigned int i = 0; i < conf->nr_statics; i++) {
+		const struct sw_static_mac *s = &conf->statics[i];
+		uint16_t vid = s->vid ? s->vid : conf->vlan;
+
+		if (s->mac[0] & 1 || !memcmp(s->mac, zero, 6))
+			return complain(name, "a static MAC address that is not unicast", err);
+		if (!vid || vid > FRAME_VLAN_MAX || !conf_carries(conf, vid))
+			return complain(name, "a static MAC address in a VLAN it does not carry",
+					err);
+	}
+	return 0;
+}
+
 const struct sw_limit *sw_conf_limit(const struct sw_port_conf *conf, enum sw_limit_kind kind)
 {
 	const struct sw_limit *const limits[SW_LIMIT_CNT] = {
@@ -117,6 +136,8 @@ int sw_conf_check(const char *name, const struct sw_port_conf *conf, char *err)
 	if (!strcmp(conf->mirror, name))
 		return complain(name, "it cannot be its own mirror port", err);
 	if (check_limits(name, conf, err) < 0)
+		return -EINVAL;
+	if (check_statics(name, conf, err) < 0)
 		return -EINVAL;
 	return check_macs(name, conf, err);
 }

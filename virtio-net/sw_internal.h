@@ -175,6 +175,10 @@ struct vswitch {
 uint64_t sw_now_ns(void);
 /* Forget all addresses of the port of that number, static ones if asked to. */
 void sw_forget_port(struct vswitch *sw, unsigned int index, bool statics);
+/* The static addresses of a port's configuration instead of those of the one before
+ * (NULL: none): 0, or -ENOSPC and nothing has changed. */
+int sw_change_statics(struct vswitch *sw, uint16_t index, const struct sw_port_conf *from,
+		      const struct sw_port_conf *to);
 
 /* sw_conf.c: 0, or -EINVAL and a sentence in err. */
 int sw_conf_check(const char *name, const struct sw_port_conf *conf, char *err);

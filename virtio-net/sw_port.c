@@ -253,6 +253,13 @@ static int check_name(struct vswitch *sw, const char *name, char *err)
 	return 0;
 }
 
+static int no_room(const char *name, char *err)
+{
+	snprintf(err, SW_ERR_LEN, "port '%s': the MAC table has no room for its static addresses",
+		 name);
+	return -ENOSPC;
+}
+
 static int no_memory(const char *name, char *err)
 {
 	snprintf(err, SW_ERR_LEN, "port '%s': out of memory", name);
@@ -315,11 +322,16 @@ int sw_port_add(struct vswitch *sw, const char *name, const struct sw_port_ops *
 	p->pub.ops = ops;
 	p->pub.priv = priv;
 	p->pub.index = (uint16_t)free_index(sw);
+	if (sw_change_statics(sw, p->pub.index, NULL, conf) < 0) {
+		port_free(p); /* with its lists */
+		return no_room(name, err);
+	}
 	/* Its owner must know it before a frame comes. */
 	*port = &p->pub;
 	if (port_publish(sw, p) < 0) {
 		*port = NULL;
-		port_free(p); /* with its lists */
+		sw_forget_port(sw, p->pub.index, true);
+		port_free(p);
 		return ret;
 	}
 	log_info("port '%s': added", name);
@@ -373,11 +385,17 @@ int sw_port_set(struct sw_port *port, const struct sw_port_conf *conf, char *err
 		release_but(conf, &was->conf);
 		return no_memory(port->name, err);
 	}
+	if (sw_change_statics(sw, port->index, &was->conf, conf) < 0) {
+		retire_live(old.r, live, &was->conf);
+		retiree_start(&old);
+		return no_room(port->name, err);
+	}
 	/* Release: pairs with the acquire in port_live(). */
 	store_release(&port->conf, &live->conf);
 	m = members_create(sw);
 	if (!m) {
 		store_release(&port->conf, &was->conf);
+		sw_change_statics(sw, port->index, conf, &was->conf);
 		retire_live(old.r, live, &was->conf);
 		retiree_start(&old);
 		return no_memory(port->name, err);

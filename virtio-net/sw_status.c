@@ -117,6 +117,21 @@ static void put_macs(json_t *obj, const struct sw_port_conf *conf)
 	json_object_set_new(obj, "allowed-macs", macs);
 }
 
+static void put_statics(json_t *obj, const struct sw_port_conf *conf)
+{
+	json_t *macs = json_array();
+	char text[MAC_TEXT_LEN];
+
+	for (unsigned int i = 0; i < conf->nr_statics; i++) {
+		const struct sw_static_mac *s = &conf->statics[i];
+
+		mac_format(s->mac, text);
+		json_array_append_new(macs, s->vid ? json_sprintf("%s@%u", text, s->vid)
+						   : json_string(text));
+	}
+	json_object_set_new(obj, "static-macs", macs);
+}
+
 /* Those that are set. */
 static json_t *limits(const struct sw_port_conf *conf)
 {
@@ -158,6 +173,7 @@ json_t *sw_port_status(struct sw_port *port)
 	put_bool(obj, "flooding", conf->flooding);
 	put_bool(obj, "anti-spoof", conf->anti_spoof);
 	put_macs(obj, conf);
+	put_statics(obj, conf);
 	put_u64(obj, "learned-macs", read_once(&port->sw->fdb->nr_of[port->index]));
 	if (conf->mirror[0]) {
 		put_text(obj, "mirror", conf->mirror);

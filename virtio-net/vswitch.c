@@ -255,6 +255,50 @@ int vswitch_mac_del(struct vswitch *sw, const uint8_t mac[6], uint16_t vid)
 	return ret;
 }
 
+static uint64_t static_key(const struct sw_port_conf *conf, unsigned int i)
+{
+	const struct sw_static_mac *s = &conf->statics[i];
+
+	return fdb_key(mac_word(s->mac), s->vid ? s->vid : conf->vlan);
+}
+
+static int add_statics(struct fdb *fdb, uint16_t index, const struct sw_port_conf *conf)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < conf->nr_statics && !ret; i++)
+		ret = fdb_set_static(fdb, static_key(conf, i), index, fdb_tick(sw_now_ns()));
+	return ret;
+}
+
+/* But for those that stay; NULL: none. */
+static void forget_statics(struct fdb *fdb, const struct sw_port_conf *conf,
+			   const struct sw_port_conf *stay)
+{
+	for (unsigned int i = 0; i < conf->nr_statics; i++) {
+		uint64_t key = static_key(conf, i);
+		unsigned int j = 0;
+
+		while (stay && j < stay->nr_statics && static_key(stay, j) != key)
+			j++;
+		if (!stay || j == stay->nr_statics)
+			fdb_forget(fdb, key);
+	}
+}
+
+int sw_change_statics(struct vswitch *sw, uint16_t index, const struct sw_port_conf *from,
+		      const struct sw_port_conf *to)
+{
+	int ret = add_statics(sw->fdb, index, to);
+
+	if (ret < 0)
+		forget_statics(sw->fdb, to, from);
+	else if (from)
+		forget_statics(sw->fdb, from, to);
+	forget_seen(sw);
+	return ret;
+}
+
 void vswitch_mac_flush(struct vswitch *sw, const struct sw_port *port)
 {
 	fdb_flush(sw->fdb, port ? port->index : -1, false);

@@ -98,6 +98,12 @@ struct sw_limit {
 };
 
 /* What can be said about a port: options of the command line and of set. */
+/* An address that is at a port whatever is seen. */
+struct sw_static_mac {
+	uint8_t mac[6];
+	uint16_t vid; /* 0: that of the port's untagged frames */
+};
+
 struct sw_port_conf {
 	enum sw_vlan_mode vlan_mode;
 	uint16_t vlan; /* access: its VLAN; trunk: the native one (untagged), or 0: none,
@@ -112,6 +118,8 @@ struct sw_port_conf {
 	bool anti_spoof; /* only the MAC addresses in macs may send */
 	uint8_t macs[16][6];
 	unsigned int nr_macs;
+	struct sw_static_mac statics[16]; /* in the MAC table as long as the port is */
+	unsigned int nr_statics;
 	struct sw_limit in_bytes, in_frames, out_bytes, out_frames;
 	struct sw_limit broadcast, multicast, unknown; /* storm limits, frames/s in */
 	/* Copy in and out of this port to that one; "" none. It need not exist yet.

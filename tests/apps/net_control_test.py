@@ -272,6 +272,36 @@ class Settings(NetControlTest):
         self.ctl_json("mac-del", "52:54:00:00:00:01", 10)
         self.assertEqual(self.ctl_json("macs"), {"macs": []})
 
+    def test_static_addresses_of_a_port(self):
+        def table():
+            return {(m["mac"], m["vlan"]) for m in self.ctl_json("macs", "vm1")["macs"]
+                    if m["static"]}
+
+        first, second = "52:54:00:00:00:01", "52:54:00:00:00:02"
+        after = self.ctl_json("set", "vm1", f"vlan=10,static-macs={first}+{second}@10")["switch"]
+        self.assertEqual(after["static-macs"], [first, f"{second}@10"])
+        self.assertEqual(table(), {(first, 10), (second, 10)})
+        # They stay with other changes, and follow the VLAN.
+        self.ctl_json("set", "vm1", "isolated=on")
+        self.ctl_json("mac-flush")
+        self.assertEqual(table(), {(first, 10), (second, 10)})
+        self.ctl_json("set", "vm1", "trunk=10:11,native=11")
+        self.assertEqual(table(), {(first, 11), (second, 10)})
+        for keys in ("vlan=11", f"static-macs={first}@12", "static-macs=01:00:5e:00:00:01"):
+            done = self.ctl("set", "vm1", keys)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("a static MAC address", done.stderr)
+        self.assertEqual(table(), {(first, 11), (second, 10)})
+        self.ctl_json("set", "vm1", f"static-macs={second}")
+        self.assertEqual(table(), {(second, 11)})
+        self.ctl_json("set", "vm1", "static-macs=none")
+        self.assertEqual(table(), set())
+        self.ctl_json("add", f"name=vm9,socket={self.dir}/vm9.sock,vlan=9,static-macs={first}")
+        (entry,) = self.ctl_json("macs", "vm9")["macs"]
+        self.assertEqual((entry["mac"], entry["vlan"]), (first, 9))
+        self.ctl_json("remove", "vm9")
+        self.assertEqual(self.ctl_json("macs")["macs"], [])
+
     def test_access_rules(self):
         rules = self.dir / "rules.json"
         rules.write_text('[{"action": "allow", "dir": "in", "proto": "tcp"}, {"action": "drop"}]')

@@ -11,7 +11,8 @@ from harness import NET, AppTest, description, get_features, unix_socket
 
 SWITCH_KEYS = (
     "vlan, trunk, native, enabled, isolated, loopback, learning, flooding, anti-spoof, "
-    "allowed-macs, mirror, limit-in, limit-in-burst, limit-in-frames, limit-in-frames-burst, "
+    "allowed-macs, static-macs, mirror, limit-in, limit-in-burst, limit-in-frames, "
+    "limit-in-frames-burst, "
     "limit-out, limit-out-burst, limit-out-frames, limit-out-frames-burst, storm-broadcast, "
     "storm-broadcast-burst, storm-multicast, storm-multicast-burst, storm-unknown, "
     "storm-unknown-burst"
@@ -150,6 +151,23 @@ class WrongValues(NetTest):
                 "allowed-macs=52:54:00:12:34:56+x: expected none or up to 16 addresses such as "
                 "52:54:00:12:34:56, separated by +",
             ),
+            *(
+                (
+                    f"socket=s,static-macs={value}",
+                    f"static-macs={value}: expected none or up to 16 addresses such as "
+                    "52:54:00:12:34:56 or 52:54:00:12:34:56@10, separated by +",
+                )
+                for value in (
+                    "52:54:00:12:34:56@",
+                    "52:54:00:12:34:56@0",
+                    "52:54:00:12:34:56@4095",
+                    "52:54:00:12:34:56@1x",
+                    "52:54:00:12:34:56@+1",
+                    "52:54:00:12:34:56+",
+                    "52:54:00:12:34:560",
+                    "@5",
+                )
+            ),
             (f"socket=s,name={'n' * 64}", f"name={'n' * 64}: expected at most 63 bytes"),
             (f"socket=s,mirror={'n' * 64}", f"mirror={'n' * 64}: expected at most 63 bytes"),
             ("socket=s,isolated=maybe", "isolated=maybe: expected on or off"),
@@ -162,6 +180,12 @@ class WrongValues(NetTest):
         ]:
             with self.subTest(text=text):
                 self.assert_refused(["--port", text], f"--port: {message}")
+
+    def test_more_static_addresses_than_a_port_may_have(self):
+        many = "+".join(["52:54:00:12:34:56"] * 17)
+        done = self.run_program("--port", f"socket=s,static-macs={many}")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("up to 16 addresses", done.stderr)
 
     def test_keys_of_an_uplink(self):
         for text, message in [
