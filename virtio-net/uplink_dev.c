@@ -112,6 +112,27 @@ static bool all_hardware(const struct uplink_dev *dev)
 /* --- what it can do -------------------------------------------------------------------- */
 
 /*
+ * net_tap of DPDK (22.11) cuts up in software, with rte_gso: it lets IPv6 through
+ * whole, and its checksums are wrong where a piece of odd length is in two mbufs.
+ */
+static bool segments_well(uint16_t port)
+{
+	struct rte_eth_dev_info info;
+
+	return !rte_eth_dev_info_get(port, &info) && strcmp(info.driver_name, "net_tap") != 0;
+}
+
+static bool all_segment_well(const struct uplink_dev *dev)
+{
+	if (!dev->team)
+		return segments_well(dev->port);
+	for (unsigned int i = 0; i < team_nr_members(dev->team); i++)
+		if (!segments_well(team_member(dev->team, i)))
+			return false;
+	return true;
+}
+
+/*
  * Offloads that cost us nothing, which is why a device made of software is not
  * asked for any: it would do with our CPU time what we do as well. on: all the
  * driver knows.
@@ -137,7 +158,7 @@ static void choose_offloads(struct uplink_dev *dev, const struct rte_eth_dev_inf
 		return;
 	dev->caps.csum = true;
 	dev->tx_offloads |= csum;
-	if ((tx & segment) == segment) {
+	if ((tx & segment) == segment && all_segment_well(dev)) {
 		dev->caps.tso4 = dev->caps.tso6 = dev->caps.ecn = true;
 		dev->tx_offloads |= RTE_ETH_TX_OFFLOAD_TCP_TSO;
 		if (tx & RTE_ETH_TX_OFFLOAD_UDP_TSO) {

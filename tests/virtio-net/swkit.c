@@ -34,6 +34,7 @@ static void deliver(struct sw_port *port, struct sw_lane *lane, const struct fra
 			.vid = frames[i]->vid,
 			.tagged = frames[i]->tagged,
 			.lane = lane->index,
+			.offload = frames[i]->offload,
 		};
 		frame_copy_part(frames[i], 0, got->bytes,
 				(uint32_t)min_u64(got->len, SWKIT_FRAME_MAX));

@@ -28,6 +28,7 @@ struct swkit_port {
 		uint16_t vid;
 		bool tagged;
 		unsigned int lane;
+		struct frame_offload offload;
 	} got[SWKIT_GOT_MAX]; /* the first of them */
 };
 
