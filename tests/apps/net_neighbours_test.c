@@ -7,7 +7,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
-#include "tests/core/test.h"
+#include "tests/apps/netprog.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -20,12 +20,10 @@
 
 #include "core/atomic.h"
 #include "core/base.h"
-#include "core/rpc.h"
 #include "tests/frontend/netdrv.h"
 
 #define FRAME_LEN 200
 #define WINDOW 64 /* of a receive ring of 256 */
-#define RPC_TIMEOUT_MS 60000
 #define LOOKS_MAX 6000
 
 enum {
@@ -39,38 +37,13 @@ static const char *const names[] = { "a", "b", "bad", "sink" };
 static const char *server_path;
 static char dir[] = "/tmp/ringbolt-apps-XXXXXX";
 static char sock[NR_PORTS][64], control[64];
-static pid_t server = -1;
 static struct net good[2], bad, sink;
 
 /* --- the program ------------------------------------------------------------ */
 
-static json_t *call(const char *method, json_t *params)
-{
-	char err[RPC_MSG_LEN] = "";
-	json_t *result;
-	int res;
-
-	res = rpc_client_call(control, method, params, RPC_TIMEOUT_MS, &result, err);
-	if (res < 0)
-		fail_msg("%s: %s", method, err);
-	json_decref(params);
-	return result;
-}
-
-static json_t *port_status(unsigned int port)
-{
-	json_t *all = call("status", json_pack("{s:s}", "name", names[port]));
-	json_t *ports = json_object_get(all, "ports");
-	json_t *obj = json_incref(json_array_get(ports, 0));
-
-	assert_int_equal(json_array_size(ports), 1);
-	json_decref(all);
-	return obj;
-}
-
 static uint64_t counter(unsigned int port, const char *group, const char *name)
 {
-	json_t *s = port_status(port), *value;
+	json_t *s = netprog_port(names[port]), *value;
 	json_t *c = json_object_get(json_object_get(s, "switch"), "counters");
 	uint64_t n;
 
@@ -84,7 +57,7 @@ static uint64_t counter(unsigned int port, const char *group, const char *name)
 static void wait_for_connection(unsigned int port, const char *expected)
 {
 	for (int i = 0; i < LOOKS_MAX; i++) {
-		json_t *s = port_status(port);
+		json_t *s = netprog_port(names[port]);
 		bool same = !strcmp(json_string_value(json_object_get(s, "connection")), expected);
 
 		json_decref(s);
@@ -114,39 +87,28 @@ static void open_port(struct net *n, unsigned int port, bool packed)
 
 static int start(void **state)
 {
-	char arg[NR_PORTS][160], ctl[96];
+	char arg[NR_PORTS][160], *args[NR_PORTS];
 
 	/* Those that misbehave have a network of their own: what they flood would
 	 * fill the rings of the others, as it does on any switch. */
-	for (unsigned int i = 0; i < NR_PORTS; i++)
+	for (unsigned int i = 0; i < NR_PORTS; i++) {
 		snprintf(arg[i], sizeof(arg[i]), "--port=name=%s,socket=%s,vlan=%d", names[i],
 			 sock[i], i >= BAD ? 2 : 1);
-	snprintf(ctl, sizeof(ctl), "--control=%s", control);
-	server = fork();
-	assert_true(server >= 0);
-	if (!server) {
-		execl(server_path, "ringbolt-net", "--log-level=error", arg[0], arg[1], arg[2],
-		      arg[3], ctl, NULL);
-		_exit(127);
+		args[i] = arg[i];
 	}
+	netprog_start(server_path, control, args, NR_PORTS);
 	open_port(&good[0], GOOD_A, false);
 	open_port(&good[1], GOOD_B, true);
-	while (access(control, F_OK))
-		usleep(1000);
+	netprog_wait();
 	return 0;
 }
 
 static int stop(void **state)
 {
-	int status;
-
 	net_abandon(&good[0]);
 	net_abandon(&good[1]);
 	net_abandon(&sink);
-	assert_int_equal(kill(server, SIGTERM), 0);
-	assert_int_equal(waitpid(server, &status, 0), server);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	netprog_stop();
 	return 0;
 }
 
@@ -422,7 +384,7 @@ static void wait_for_commands(uint64_t nr)
 	uint64_t now = 0;
 
 	for (int i = 0; i < LOOKS_MAX && now < nr; i++) {
-		json_t *s = port_status(BAD);
+		json_t *s = netprog_port(names[BAD]);
 		json_t *q = json_object_get(s, "control-queue");
 
 		now = (uint64_t)json_integer_value(json_object_get(q, "commands"));
