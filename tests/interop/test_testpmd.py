@@ -26,6 +26,8 @@ TX_RING = 64
 MIXED = [name for pair in zip([p for p in PATHS if p.startswith("split")],
                               [p for p in PATHS if p.startswith("packed")]) for name in pair]
 MERGEABLE = [p for p in MIXED if p.endswith("mergeable")]
+# One of each kind, for what is done to all of them by `make check-slow` only.
+QUICK = ["split", "packed", "split vector", "packed vector"]
 
 pytestmark = pytest.mark.skipif(not testpmd.PROGRAM, reason="dpdk-testpmd is not installed")
 
@@ -139,15 +141,24 @@ def test_frames_over_several_buffers(workdir):
         run_front_end(workdir, "small", ports, MERGEABLE, False, mbuf=640, frames=RING // 3 - 20)
 
 
-def test_front_end_is_killed_and_another_takes_its_place(workdir):
-    paths = ["split", "packed"]
-    ports = make_ports(workdir, paths)
+@pytest.mark.parametrize("paths,listen", [
+    pytest.param(QUICK, True, id="client-some"),
+    pytest.param(QUICK, False, id="server-some"),
+    pytest.param(MIXED, True, id="client-all", marks=pytest.mark.slow),
+    pytest.param(MIXED, False, id="server-all", marks=pytest.mark.slow),
+])
+def test_front_end_is_killed_and_another_takes_its_place(workdir, paths, listen):
+    ports = make_ports(workdir, paths, listen)
     with net.switch(workdir, ports) as server:
         for nr in range(2):
             with FrontEnd(workdir, f"killed{nr}", ports, paths) as front_end:
-                front_end.link_up(range(4))
+                front_end.link_up(range(2 * len(paths)))
                 front_end("set fwd io", "start tx_first 4")
                 front_end.kill()
+            if not listen:
+                # It has left its sockets behind, and would not listen there again.
+                for port in ports:
+                    port.socket.unlink(missing_ok=True)
             server.check()
         run_front_end(workdir, "after", ports, paths, False)
 
@@ -160,10 +171,12 @@ def goes_round(front_end):
     return front_end.port_stats()[0][0]["rx"] > 4 * RING
 
 
-@pytest.mark.parametrize("path", ["split mergeable", "packed", "packed vector"])
+@pytest.mark.parametrize("path", [
+    p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in PATHS])
 def test_switch_is_killed_and_the_front_end_goes_on(workdir, path):
     """virtio-user listens; the switch connects, is killed in the middle of
-    traffic, and connects again when it is back."""
+    traffic, and connects again when it is back. Where virtio-user connects, it
+    does not do so a second time: nothing of ours is to be seen then."""
     ports = make_ports(workdir, [path], listen=False, loopback=True)
     port = ports[0]
     vdev = (f"net_virtio_user0,path={port.socket},queues=1,queue_size={RING},mac={port.mac},"
