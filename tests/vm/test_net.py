@@ -115,3 +115,36 @@ def test_tcp_between_guests_with_every_mix_of_offloads(workdir, net_initrd):
         for machine in (first, second):
             machine.tell("end")
             machine.wait_end()
+
+
+def test_large_udp_segments_between_guests(workdir, net_initrd, qemu10):
+    """Many datagrams in one message: as one frame to whom has USO, in pieces to the
+    others. QEMU up to 10.0 keeps USO from vhost-user (it asks its network back-end,
+    and only TAP says yes): then guests cut messages up themselves."""
+    here = [Nic(workdir, 0, "all", True, False, mtu=1500),
+            Nic(workdir, 1, "none", True, True, mtu=1500)]
+    there = [Nic(workdir, FAR, "all", True, True, mtu=1500),
+             Nic(workdir, FAR + 1, "none", False, False, mtu=1500)]
+    with net.switch(workdir, [n.port for n in here + there]) as server, \
+            boot("here", workdir, net_initrd, server, here) as first, \
+            boot("there", workdir, net_initrd, server, there) as second:
+        for machine, interfaces in ((first, here), (second, there)):
+            machine.wait_for("READY")
+            for nic in interfaces:
+                machine.order("nic", nic.number, 1500)
+        able = all({"HOST_USO", "GUEST_USO4", "GUEST_USO6"} <= set(
+            server.port_status(nic.port.name)["features"]) for nic in (here[0], there[0]))
+        for kind in ("uso4", "uso6"):
+            sweep(first, kind, 20000, here, there)
+            sweep(second, kind, 20000, there[:1], here[:1])
+        whole, pieces = (counters(server, n) for n in there)
+        assert pieces["out-bytes"] < 1514 * pieces["out-frames"]
+        if able:
+            assert whole["segmented"] == 0 and whole["out-bytes"] > 2000 * whole["out-frames"]
+            assert pieces["segmented"] > 20
+        else:
+            print("USO was not negotiated: guests have cut up messages themselves")
+            assert whole["out-bytes"] < 1514 * whole["out-frames"]
+        for machine in (first, second):
+            machine.tell("end")
+            machine.wait_end()

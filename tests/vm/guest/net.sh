@@ -8,7 +8,7 @@
 #   tune N ethtool-words  ethtool -K
 #   nics                  describe all interfaces
 #   sweep KIND BYTES FROM,... TO,... [VID]  from own interfaces to others' addresses:
-#                         KIND is tcp4, tcp6, udp4 or udp6
+#                         KIND is tcp4, tcp6, udp4, udp6, uso4 or uso6
 #   ping N TO             five times
 #   rate KIND N TO S      pour4, soak4, pour6 or soak6 for some seconds
 #   flow KIND N TO        tcp over and over, in the background, until "still"

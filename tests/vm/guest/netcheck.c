@@ -3,14 +3,15 @@
  * and in network namespaces; compiled statically.
  *
  *   netcheck serve PORT [NETNS...]
- *   netcheck tcp|udp ADDRESS PORT BYTES [NETNS]
+ *   netcheck tcp|udp|uso ADDRESS PORT BYTES [NETNS]
  *   netcheck pour|soak ADDRESS PORT SECONDS [NETNS]
  *
  * serve answers everything below on a port, in each of these network namespaces
  * (paths), until it is killed. tcp sends a stream of pseudo-random bytes and
  * takes another one at the same time; each side knows what the other sends, so
  * every byte is compared. udp sends datagrams of many sizes up to BYTES, each of
- * which must come back the same. pour sends as fast as it can and says how much
+ * which must come back the same. uso is the same with many datagrams of one size in
+ * one message up to BYTES, for the device to cut up (UDP_SEGMENT). pour sends as fast as it can and says how much
  * the other side took, soak takes. Addresses are IPv4 or IPv6, with %interface
  * if need be. Prints one line of key=value; exit status 0 if all was right.
  *
@@ -22,6 +23,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -449,6 +451,69 @@ static int ask_udp(const char *address, uint16_t port, uint64_t longest)
 	return 0;
 }
 
+/* The datagrams that a message was cut into, in any order: which have come back. */
+static unsigned int gather(int fd, const uint8_t *sent, size_t len, size_t size, bool *back)
+{
+	static uint8_t buf[DATAGRAM_MAX];
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	unsigned int nr = (unsigned int)((len + size - 1) / size), missing = nr;
+	ssize_t n;
+
+	while (missing && poll(&pfd, 1, 1000) > 0) {
+		n = recv(fd, buf, sizeof(buf), 0);
+		for (unsigned int i = 0; i < nr; i++) {
+			size_t at = i * size, want = len - at < size ? len - at : size;
+
+			if (back[i] || n != (ssize_t)want || memcmp(buf, sent + at, want))
+				continue;
+			back[i] = true;
+			missing--;
+			break;
+		}
+	}
+	return missing;
+}
+
+/* Many datagrams in one message. */
+static int ask_uso(const char *address, uint16_t port, uint64_t longest)
+{
+	static const int sizes[] = { 1400, 1001, 512 };
+	static uint8_t buf[DATAGRAM_MAX];
+	int fd = connected(address, port, SOCK_DGRAM), room = 1 << 20;
+	struct stream stream;
+	unsigned int nr = 0, lost = 0, missing;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	stream_init(&stream, 2, UINT64_MAX);
+	if (longest > sizeof(buf))
+		longest = sizeof(buf);
+	for (unsigned int i = 0; i < 3 * 12; i++, nr++) {
+		int size = sizes[i % 3];
+		/* The last piece is a short one, but for some. */
+		size_t len = (size_t)size * (2 + i / 3) + (i % 4) * 100;
+		bool back[64] = { false };
+
+		if (len > longest)
+			break;
+		if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)) < 0)
+			die("UDP_SEGMENT");
+		stream_fill(&stream, buf, len);
+		missing = 1;
+		for (int tries = 0; tries < 10 && missing; tries++) {
+			if (send(fd, buf, len, 0) != (ssize_t)len)
+				die("send");
+			missing = gather(fd, buf, len, (size_t)size, back);
+			lost += missing;
+		}
+		if (missing) {
+			printf("result=failed length=%zu size=%d missing=%u\n", len, size, missing);
+			return 1;
+		}
+	}
+	printf("result=ok messages=%u lost=%u\n", nr, lost);
+	return 0;
+}
+
 static int ask_rate(bool out, const char *address, uint16_t port, uint32_t seconds)
 {
 	struct hello hello = { .kind = out ? KIND_POUR : KIND_SOAK, .seconds = seconds };
@@ -498,5 +563,7 @@ int main(int argc, char **argv)
 		return ask_tcp(argv[2], port, strtoull(argv[4], NULL, 0));
 	if (!strcmp(argv[1], "udp"))
 		return ask_udp(argv[2], port, strtoull(argv[4], NULL, 0));
+	if (!strcmp(argv[1], "uso"))
+		return ask_uso(argv[2], port, strtoull(argv[4], NULL, 0));
 	return ask_rate(!strcmp(argv[1], "pour"), argv[2], port, (uint32_t)atoi(argv[4]));
 }
