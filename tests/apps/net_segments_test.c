@@ -9,6 +9,7 @@
  */
 #include "tests/apps/netprog.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,6 @@
 #include "core/base.h"
 #include "tests/frontend/netdrv.h"
 #include "tests/virtio-net/framekit.h"
-#include "virtio-net/net_spec.h"
 
 enum {
 	SENDER,
@@ -103,7 +103,7 @@ static void large_segments_arrive_whole_or_in_pieces(void **state)
 	for (unsigned int i = 0; i < 200; i++) {
 		struct kit_spec spec = {
 			.v6 = i & 1,
-			.proto = i & 2 ? IP_PROTO_UDP : IP_PROTO_TCP,
+			.proto = i & 2 ? IPPROTO_UDP : IPPROTO_TCP,
 			.tcp_flags = 0x10,
 			.payload = 2000 + kit_below(&seed, 40000),
 		};
