@@ -22,20 +22,23 @@
 static void pf_confs(struct sriov *s, struct sriov_func *pf, struct sriov_func *vfs,
 		     unsigned int nr)
 {
-	unsigned int max = 0;
 	struct sriov_conf *conf;
+	int max = 0;
 
+	/* A VF that is just being removed has no number any more. */
 	for (unsigned int i = 0; i < nr; i++)
-		max = (unsigned int)max_u64(max, (uint64_t)vfs[i].vf_index + 1);
+		max = vfs[i].vf_index >= max ? vfs[i].vf_index + 1 : max;
 	if (s->os->eswitch(s, pf->addr, pf->eswitch) < 0)
 		pf->eswitch[0] = '\0';
 	if (!*pf->netdev || !max)
 		return;
-	conf = calloc(max, sizeof(*conf));
+	conf = calloc((size_t)max, sizeof(*conf));
 	/* A driver without configuration of VFs is no error: they have none. */
-	if (conf && !s->os->conf_get(s, pf->netdev, conf, max)) {
-		for (unsigned int i = 0; i < nr; i++)
-			vfs[i].conf = conf[vfs[i].vf_index];
+	if (conf && !s->os->conf_get(s, pf->netdev, conf, (unsigned int)max)) {
+		for (unsigned int i = 0; i < nr; i++) {
+			if (vfs[i].vf_index >= 0)
+				vfs[i].conf = conf[vfs[i].vf_index];
+		}
 	}
 	free(conf);
 }

@@ -130,6 +130,21 @@ static void room_of_a_vf_is_by_the_capability(void **state)
 	assert_true(f.vf_bar_len[0] == 0x20000 / 7);
 }
 
+/* As in the middle of a removal: the function is there, its PF has no number for
+ * it any more. */
+static void a_vf_without_a_number_has_no_configuration(void **state)
+{
+	struct sriov_list *l;
+
+	fake_link(&fake, DEVICE FAKE_VF0 "/physfn", DEVICE FAKE_NVME);
+	l = list(SRIOV_LIST_CONF);
+	assert_string_equal(l->func[1].addr, FAKE_VF0);
+	assert_int_equal(l->func[1].vf_index, -1);
+	assert_int_equal(l->func[1].conf.has, 0);
+	assert_true(l->func[2].conf.has & SRIOV_CONF_SPOOFCHK);
+	sriov_list_free(l);
+}
+
 static void representors_are_found(void **state)
 {
 	struct sriov_list *l;
@@ -248,6 +263,7 @@ int main(void)
 		T(pfs_come_with_their_vfs),
 		T(facts_are_those_of_sysfs),
 		T(room_of_a_vf_is_by_the_capability),
+		T(a_vf_without_a_number_has_no_configuration),
 		T(representors_are_found),
 		T(what_vanishes_meanwhile_is_left_out),
 		T(everything_is_in_the_json),
