@@ -19,14 +19,19 @@
 int net_vf_find(const char *uplink, const char *text, const char *owner, char *addr, char *err)
 {
 	static const struct sriov_opts this_machine;
-	struct sriov_attachment unused;
+	struct sriov_attachment unused = { .nr = 0 };
+	char vf[1][SRIOV_ADDR_LEN];
 	struct sriov *s = NULL;
 	int res = sriov_open(&this_machine, &s);
 
 	if (!res)
-		res = sriov_resolve(s, text, addr);
+		res = sriov_resolve(s, text, vf[0]);
 	if (!res)
-		res = sriov_attach(s, addr, owner, SRIOV_ATTACH_DPDK, IOMMU_BACKEND_TYPE1, &unused);
+		res = sriov_attach(s, vf, 1, owner, SRIOV_ATTACH_DPDK, IOMMU_BACKEND_TYPE1,
+				   &unused);
+	if (!res)
+		memcpy(addr, vf[0], SRIOV_ADDR_LEN);
+	sriov_attachment_free(&unused);
 	if (res < 0)
 		snprintf(err, SW_ERR_LEN, "%s: %s", uplink, s ? sriov_error(s) : strerror(-res));
 	sriov_close(s);

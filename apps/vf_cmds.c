@@ -337,7 +337,9 @@ static int run_recover(struct vf_context *c)
 
 /* ---- Attach ---- */
 
-/* The program's own arguments and those that name the device. */
+#define VFS_MAX 64 /* of one program: more than there are slots on a bus of a VM */
+
+/* The program's own arguments and those that name the devices. */
 static char **exec_argv(const struct vf_options *o, const struct sriov_attachment *a)
 {
 	char **argv;
@@ -356,22 +358,54 @@ static char **exec_argv(const struct vf_options *o, const struct sriov_attachmen
 	return argv;
 }
 
-/* The claim becomes this process's, which becomes the program; or it stays
- * whose it was, if there is no such program. */
-static int exec_with(struct vf_context *c, const char *addr, struct sriov_attachment *a)
+/* All, or none. */
+static int adopt_all(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
+		     struct sriov_holder *before)
+{
+	int res = 0, nr = 0;
+
+	for (; nr < c->opts->nr_args && !res; nr++)
+		res = sriov_claim_adopt(c->s, addr[nr], c->opts->owner, getpid(), &before[nr]);
+	for (nr -= 2; res < 0 && nr >= 0; nr--)
+		sriov_claim_return(c->s, addr[nr], getpid(), &before[nr]);
+	return res;
+}
+
+static int return_all(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
+		      const struct sriov_holder *before)
+{
+	int one, res;
+
+	res = sriov_lock(c->s);
+	if (res < 0)
+		return res;
+	for (int i = 0; i < c->opts->nr_args; i++) {
+		one = sriov_claim_return(c->s, addr[i], getpid(), &before[i]);
+		if (one < 0)
+			res = one;
+	}
+	sriov_unlock(c->s);
+	return res;
+}
+
+/* The claims become this process's, which becomes the program; or they stay
+ * whose they were, if there is no such program. */
+static int exec_with(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
+		     struct sriov_attachment *a)
 {
 	const struct vf_options *o = c->opts;
-	struct sriov_holder before;
+	struct sriov_holder before[VFS_MAX];
 	char **argv;
 	int res;
 
 	/* What is looked at is what is adopted. */
 	res = sriov_lock(c->s);
 	if (!res)
-		res = sriov_attach(c->s, addr, o->owner, (enum sriov_attach_format)o->format,
+		res = sriov_attach(c->s, addr, (unsigned int)o->nr_args, o->owner,
+				   (enum sriov_attach_format)o->format,
 				   (enum iommu_backend)o->backend, a);
 	if (!res)
-		res = sriov_claim_adopt(c->s, addr, o->owner, getpid(), &before);
+		res = adopt_all(c, addr, before);
 	sriov_unlock(c->s);
 	if (res < 0)
 		return res;
@@ -381,24 +415,22 @@ static int exec_with(struct vf_context *c, const char *addr, struct sriov_attach
 		execvp(argv[0], argv);
 	fprintf(stderr, VF_PROGRAM ": %s: %s\n", o->exec[0], strerror(errno));
 	free(argv);
-	res = sriov_lock(c->s);
-	if (!res)
-		res = sriov_claim_return(c->s, addr, getpid(), &before);
-	sriov_unlock(c->s);
+	res = return_all(c, addr, before);
 	return res < 0 ? res : EXIT_FAILED;
 }
 
 static void print_attachment(const struct vf_options *o, const struct sriov_attachment *a)
 {
-	json_t *list, *root;
+	json_t *list, *files;
 
 	if (o->given & VF_OPT_JSON) {
 		list = json_array();
 		for (unsigned int i = 0; i < a->nr; i++)
 			json_array_append_new(list, json_string(a->arg[i]));
-		root = json_pack("{s:o, s:[s, s]}", "arguments", list, "files", a->node[0],
-				 a->node[1]);
-		vf_print_json(root);
+		files = json_array();
+		for (unsigned int i = 0; i < a->nr_nodes; i++)
+			json_array_append_new(files, json_string(a->node[i]));
+		vf_print_json(json_pack("{s:o, s:o}", "arguments", list, "files", files));
 		return;
 	}
 	for (unsigned int i = 0; i < a->nr; i++)
@@ -410,22 +442,23 @@ static int run_attach(struct vf_context *c)
 {
 	const struct vf_options *o = c->opts;
 	struct sriov_attachment a = { .nr = 0 };
-	char addr[SRIOV_ADDR_LEN];
-	int res;
+	char addr[VFS_MAX][SRIOV_ADDR_LEN];
+	int res = 0;
 
 	if (o->exec && (o->format == SRIOV_ATTACH_LIBVIRT || o->given & VF_OPT_JSON))
 		return usage("attach: '--': expected a format that is arguments of a program");
-	res = sriov_resolve(c->s, o->args[0], addr);
-	if (res < 0)
-		return res;
-	if (o->exec)
-		return exec_with(c, addr, &a);
-	res = sriov_attach(c->s, addr, o->owner, (enum sriov_attach_format)o->format,
-			   (enum iommu_backend)o->backend, &a);
-	if (res < 0)
-		return res;
-	print_attachment(o, &a);
-	return 0;
+	for (int i = 0; i < o->nr_args && !res; i++)
+		res = sriov_resolve(c->s, o->args[i], addr[i]);
+	if (!res && o->exec)
+		res = exec_with(c, addr, &a);
+	else if (!res)
+		res = sriov_attach(c->s, addr, (unsigned int)o->nr_args, o->owner,
+				   (enum sriov_attach_format)o->format,
+				   (enum iommu_backend)o->backend, &a);
+	if (!res && !o->exec)
+		print_attachment(o, &a);
+	sriov_attachment_free(&a);
+	return res;
 }
 
 /* ---- Probe ---- */
@@ -491,8 +524,9 @@ const struct vf_command vf_commands[] = {
 	  CHANGES | VF_OPT_OWNER | VF_OPT_PF | VF_OPT_CPUS | VF_OPT_PID | VF_OPT_DRIVER |
 		  VF_OPT_USER | VF_OPT_UNSAFE | VF_OPT_JSON,
 	  VF_OPT_OWNER, run_claim },
-	{ "attach", "VF [-- PROGRAM...]", "print arguments for a VMM, or run it with them", 1, 1,
-	  true, VF_OPT_OWNER | VF_OPT_FORMAT | VF_OPT_BACKEND | VF_OPT_JSON | VF_OPT_TIMEOUT, 0,
+	{ "attach", "VF... [-- PROGRAM...]", "print arguments for a VMM, or run it with them", 1,
+	  VFS_MAX, true,
+	  VF_OPT_OWNER | VF_OPT_FORMAT | VF_OPT_BACKEND | VF_OPT_JSON | VF_OPT_TIMEOUT, 0,
 	  run_attach },
 	{ "probe", "FUNCTION", "prove a hand-over: open, read, map, interrupt, reset", 1, 1, false,
 	  VF_OPT_BACKEND | VF_OPT_TOKEN | VF_OPT_UNSAFE | VF_OPT_JSON, 0, run_probe },

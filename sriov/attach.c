@@ -1,5 +1,5 @@
 /*
- * What to tell a VMM or DPDK so that it takes a claimed VF. Called by programs.
+ * What to tell a VMM or DPDK so that it takes claimed VFs. Called by programs.
  * Opens and changes nothing.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/base.h"
@@ -16,71 +17,163 @@
 const char *const sriov_attach_names[] = { "qemu", "libvirt", "cloud-hypervisor", "dpdk", NULL };
 static_assert(ARRAY_SIZE(sriov_attach_names) == SRIOV_ATTACH_CNT + 1, "a word per format");
 
-static void add(struct sriov_attachment *a, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+/* ---- Lists of texts ---- */
 
-static void add(struct sriov_attachment *a, const char *fmt, ...)
+/* One more, whose text is the caller's to write; NULL without memory. */
+static char *grow(char (**list)[SRIOV_TEXT_LEN], unsigned int *nr)
 {
-	va_list ap;
+	char(*grown)[SRIOV_TEXT_LEN] = reallocarray(*list, *nr + 1, sizeof(*grown));
 
-	assert(a->nr < SRIOV_ARGS_MAX);
-	va_start(ap, fmt);
-	if (vsnprintf(a->arg[a->nr++], SRIOV_TEXT_LEN, fmt, ap) < 0)
-		a->nr--;
-	va_end(ap);
+	if (!grown)
+		return NULL;
+	*list = grown;
+	return grown[(*nr)++];
 }
 
-/* QEMU, docs/devel/vfio-iommufd.rst. */
-static void for_qemu(struct sriov_attachment *a, const char *addr, bool by_cdev)
+static int add(struct sriov_attachment *a, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static int add(struct sriov_attachment *a, const char *fmt, ...)
 {
-	if (by_cdev) {
-		add(a, "-object");
-		add(a, "iommufd,id=iommufd0");
+	char *text = grow(&a->arg, &a->nr);
+	va_list ap;
+
+	if (!text)
+		return -ENOMEM;
+	va_start(ap, fmt);
+	if (vsnprintf(text, SRIOV_TEXT_LEN, fmt, ap) < 0)
+		text[0] = '\0';
+	va_end(ap);
+	return 0;
+}
+
+/* Once: VFs of one group share its file. */
+static int add_node(struct sriov_attachment *a, const char *node)
+{
+	char *text;
+
+	for (unsigned int i = 0; i < a->nr_nodes; i++) {
+		if (!strcmp(a->node[i], node))
+			return 0;
 	}
-	add(a, "-device");
-	add(a, "vfio-pci,host=%s%s", addr, by_cdev ? ",iommufd=iommufd0" : "");
+	text = grow(&a->node, &a->nr_nodes);
+	if (!text)
+		return -ENOMEM;
+	sriov_text(text, SRIOV_TEXT_LEN, "%s", node);
+	return 0;
+}
+
+/* ---- The words of each program ---- */
+
+struct attach {
+	struct sriov *s;
+	const char (*vf)[SRIOV_ADDR_LEN];
+	unsigned int nr;
+	bool by_cdev;
+};
+
+/* By the first VF, so that what is printed for two of them can stand on one
+ * command line. QEMU, id_wellformed(): no colon. */
+static void iommufd_id(const struct attach *t, char *id, size_t len)
+{
+	sriov_text(id, len, "iommufd-%s", t->vf[0]);
+	for (char *p = id; *p; p++) {
+		if (*p == ':')
+			*p = '-';
+	}
+}
+
+/* QEMU, docs/devel/vfio-iommufd.rst. One iommufd for all: guest memory is mapped
+ * and counted once. */
+static int for_qemu(const struct attach *t, struct sriov_attachment *a)
+{
+	char id[SRIOV_ADDR_LEN + 16];
+	int res = 0;
+
+	iommufd_id(t, id, sizeof(id));
+	if (t->by_cdev) {
+		res |= add(a, "-object");
+		res |= add(a, "iommufd,id=%s", id);
+	}
+	for (unsigned int i = 0; i < t->nr; i++) {
+		res |= add(a, "-device");
+		res |= add(a, "vfio-pci,host=%s%s%s", t->vf[i], t->by_cdev ? ",iommufd=" : "",
+			   t->by_cdev ? id : "");
+	}
+	return res;
 }
 
 /* libvirt, "Domain XML format", "Host device assignment". managed='no': the
  * driver is not libvirt's to change. */
-static void for_libvirt(struct sriov_attachment *a, const char *addr, bool by_cdev)
+static int for_libvirt(const struct attach *t, struct sriov_attachment *a)
 {
 	unsigned int domain = 0, bus = 0, device = 0, function = 0;
+	int res = 0;
 
-	if (sscanf(addr, "%x:%x:%x.%x", &domain, &bus, &device, &function) != 4)
-		return;
-	add(a, "<hostdev mode='subsystem' type='pci' managed='no'>");
-	if (by_cdev)
-		add(a, "  <driver iommufd='yes'/>");
-	add(a, "  <source>");
-	add(a, "    <address domain='0x%04x' bus='0x%02x' slot='0x%02x' function='0x%x'/>", domain,
-	    bus, device, function);
-	add(a, "  </source>");
-	add(a, "</hostdev>");
+	for (unsigned int i = 0; i < t->nr; i++) {
+		if (sscanf(t->vf[i], "%x:%x:%x.%x", &domain, &bus, &device, &function) != 4)
+			return -EINVAL;
+		res |= add(a, "<hostdev mode='subsystem' type='pci' managed='no'>");
+		if (t->by_cdev)
+			res |= add(a, "  <driver iommufd='yes'/>");
+		res |= add(a, "  <source>");
+		res |= add(a,
+			   "    <address domain='0x%04x' bus='0x%02x' slot='0x%02x' "
+			   "function='0x%x'/>",
+			   domain, bus, device, function);
+		res |= add(a, "  </source>");
+		res |= add(a, "</hostdev>");
+	}
+	return res;
 }
 
-/* cloud-hypervisor, docs/vfio.md. */
-static void for_cloud_hypervisor(struct sriov_attachment *a, const char *addr, bool by_cdev)
+/* cloud-hypervisor, docs/vfio.md. It takes each option once, with many values. */
+static int for_cloud_hypervisor(const struct attach *t, struct sriov_attachment *a)
 {
-	if (by_cdev) {
-		add(a, "--platform");
-		add(a, "iommufd=on");
+	int res = 0;
+
+	if (t->by_cdev) {
+		res |= add(a, "--platform");
+		res |= add(a, "iommufd=on");
 	}
-	add(a, "--device");
-	add(a, "path=/sys/bus/pci/devices/%s/", addr);
+	res |= add(a, "--device");
+	for (unsigned int i = 0; i < t->nr; i++)
+		res |= add(a, "path=/sys/bus/pci/devices/%s/", t->vf[i]);
+	return res;
 }
 
 /* DPDK, "EAL parameters". */
-static void for_dpdk(struct sriov_attachment *a, const char *addr)
+static int for_dpdk(const struct attach *t, struct sriov_attachment *a)
 {
-	add(a, "--allow=%s", addr);
+	int res = 0;
+
+	for (unsigned int i = 0; i < t->nr; i++)
+		res |= add(a, "--allow=%s", t->vf[i]);
+	return res;
 }
+
+static int words(const struct attach *t, enum sriov_attach_format format,
+		 struct sriov_attachment *a)
+{
+	switch (format) {
+	case SRIOV_ATTACH_QEMU:
+		return for_qemu(t, a);
+	case SRIOV_ATTACH_LIBVIRT:
+		return for_libvirt(t, a);
+	case SRIOV_ATTACH_CLOUD_HYPERVISOR:
+		return for_cloud_hypervisor(t, a);
+	default:
+		return for_dpdk(t, a);
+	}
+}
+
+/* ---- Who may have them, and how ---- */
 
 static int check_claim(struct sriov *s, const struct sriov_func *f, const char *owner)
 {
 	if (f->claim == SRIOV_CLAIM_NONE)
 		return sriov_fail(s, -ENOENT, "%s: is not claimed: claim it first", f->addr);
-	if (owner && strcmp(owner, f->owner) != 0)
+	if (strcmp(owner, f->owner) != 0)
 		return sriov_fail(s, -EPERM, "%s: is claimed by %s, not by %s", f->addr, f->owner,
 				  owner);
 	if (f->claim == SRIOV_CLAIM_MOVING)
@@ -93,60 +186,92 @@ static int check_claim(struct sriov *s, const struct sriov_func *f, const char *
 	return 0;
 }
 
-static int choose_way(struct sriov *s, const char *addr, enum sriov_attach_format format,
-		      enum iommu_backend backend, bool has_cdev)
+/* Of one VF. */
+struct files {
+	char group[SRIOV_TEXT_LEN], cdev[SRIOV_TEXT_LEN];
+};
+
+static int look_at(struct attach *t, const char *owner, struct files *files)
 {
-	if (format == SRIOV_ATTACH_DPDK) {
-		if (backend == IOMMU_BACKEND_IOMMUFD)
-			return sriov_fail(s, -ENOTSUP, "%s: DPDK takes a device by its group only",
-					  addr);
-		return IOMMU_BACKEND_TYPE1;
+	struct sriov_func f = { 0 };
+	char first[SRIOV_NAME_LEN];
+	int res;
+
+	for (unsigned int i = 0; i < t->nr; i++) {
+		for (unsigned int j = 0; j < i; j++) {
+			if (!strcmp(t->vf[i], t->vf[j]))
+				return sriov_fail(t->s, -EINVAL, "%s: expected once, given twice",
+						  t->vf[i]);
+		}
+		res = sriov_func_read(t->s, t->vf[i], 0, &f);
+		if (res < 0)
+			return res;
+		if (!i)
+			sriov_text(first, sizeof(first), "%s", f.owner);
+		res = check_claim(t->s, &f, owner ? owner : first);
+		if (res < 0)
+			return res;
+		sriov_vfio_nodes(t->s, t->vf[i], f.iommu_group, files[i].group, files[i].cdev);
 	}
-	if (backend == IOMMU_BACKEND_IOMMUFD && !has_cdev)
-		return sriov_fail(s, -ENOTSUP,
-				  "%s: has no character device of its own: this kernel has no "
-				  "CONFIG_VFIO_DEVICE_CDEV, or an IOMMU is missing",
-				  addr);
-	if (backend == IOMMU_BACKEND_AUTO)
-		return has_cdev ? IOMMU_BACKEND_IOMMUFD : IOMMU_BACKEND_TYPE1;
-	return (int)backend;
+	return 0;
 }
 
-int sriov_attach(struct sriov *s, const char *vf, const char *owner,
-		 enum sriov_attach_format format, enum iommu_backend backend,
+static int choose_way(struct attach *t, enum sriov_attach_format format, enum iommu_backend backend,
+		      const struct files *files)
+{
+	char path[SRIOV_PATH_LEN];
+	const char *without = NULL;
+
+	sriov_path(t->s, path, "/dev/iommu");
+	for (unsigned int i = 0; i < t->nr && !without; i++) {
+		if (!*files[i].cdev || !sriov_file_exists(path))
+			without = t->vf[i];
+	}
+	t->by_cdev = backend == IOMMU_BACKEND_IOMMUFD ||
+		     (backend == IOMMU_BACKEND_AUTO && !without && format != SRIOV_ATTACH_DPDK);
+	if (!t->by_cdev)
+		return 0;
+	if (format == SRIOV_ATTACH_DPDK)
+		return sriov_fail(t->s, -ENOTSUP, "%s: DPDK takes a device by its group only",
+				  t->vf[0]);
+	if (without)
+		return sriov_fail(t->s, -ENOTSUP,
+				  "%s: has no character device of its own: this kernel has no "
+				  "CONFIG_VFIO_DEVICE_CDEV, or an IOMMU is missing",
+				  without);
+	return 0;
+}
+
+int sriov_attach(struct sriov *s, const char (*vf)[SRIOV_ADDR_LEN], unsigned int nr,
+		 const char *owner, enum sriov_attach_format format, enum iommu_backend backend,
 		 struct sriov_attachment *a)
 {
-	char group[SRIOV_TEXT_LEN], cdev[SRIOV_TEXT_LEN], path[SRIOV_PATH_LEN];
-	struct sriov_func f = { 0 };
-	bool by_cdev;
+	struct files *files = calloc(nr, sizeof(*files));
+	struct attach t = { .s = s, .vf = vf, .nr = nr };
 	int res;
 
 	memset(a, 0, sizeof(*a));
-	res = sriov_func_read(s, vf, 0, &f);
+	if (!files)
+		return sriov_fail(s, -ENOMEM, "out of memory");
+	res = look_at(&t, owner, files);
 	if (!res)
-		res = check_claim(s, &f, owner);
-	if (res < 0)
-		return res;
-	sriov_vfio_nodes(s, vf, f.iommu_group, group, cdev);
-	sriov_path(s, path, "/dev/iommu");
-	res = choose_way(s, vf, format, backend, *cdev && sriov_file_exists(path));
-	if (res < 0)
-		return res;
-	by_cdev = res == IOMMU_BACKEND_IOMMUFD;
-	sriov_text(a->node[0], sizeof(a->node[0]), "%s", by_cdev ? "/dev/iommu" : "/dev/vfio/vfio");
-	sriov_text(a->node[1], sizeof(a->node[1]), "%s", by_cdev ? cdev : group);
-	switch (format) {
-	case SRIOV_ATTACH_QEMU:
-		for_qemu(a, vf, by_cdev);
-		break;
-	case SRIOV_ATTACH_LIBVIRT:
-		for_libvirt(a, vf, by_cdev);
-		break;
-	case SRIOV_ATTACH_CLOUD_HYPERVISOR:
-		for_cloud_hypervisor(a, vf, by_cdev);
-		break;
-	default:
-		for_dpdk(a, vf);
+		res = choose_way(&t, format, backend, files);
+	if (!res) {
+		res = add_node(a, t.by_cdev ? "/dev/iommu" : "/dev/vfio/vfio");
+		for (unsigned int i = 0; i < nr && !res; i++)
+			res = add_node(a, t.by_cdev ? files[i].cdev : files[i].group);
+		if (!res)
+			res = words(&t, format, a);
+		if (res < 0)
+			sriov_fail(s, res, "%s: %s", vf[0], strerror(-res));
 	}
-	return 0;
+	free(files);
+	return res;
+}
+
+void sriov_attachment_free(struct sriov_attachment *a)
+{
+	free(a->arg);
+	free(a->node);
+	memset(a, 0, sizeof(*a));
 }

@@ -9,6 +9,7 @@ program with another machine.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ SIM = os.environ.get("VFSIM", "vfsim")
 PATIENCE = 60
 PF, NVME = "0000:01:00.0", "0000:02:00.0"
 VFS = ["0000:01:10.0", "0000:01:10.2", "0000:01:10.4"]
+IOMMUFD = "iommufd-0000-01-10.0"
 COMMANDS = (
     "list, show, create, destroy, set, bind, unbind, claim, attach, probe, release, reset, "
     "recover, apply, diff, watch"
@@ -196,8 +198,8 @@ class Life(VfTest):
         self.ok("claim", "--owner", "vm1")
         for args, words in [
             (["--backend", "group"], f"-device vfio-pci,host={VFS[0]}\n"),
-            (["--backend", "cdev"], "-object iommufd,id=iommufd0 "
-             f"-device vfio-pci,host={VFS[0]},iommufd=iommufd0\n"),
+            (["--backend", "cdev"], f"-object iommufd,id={IOMMUFD} "
+             f"-device vfio-pci,host={VFS[0]},iommufd={IOMMUFD}\n"),
             (["--format", "dpdk"], f"--allow={VFS[0]}\n"),
             (["--format", "cloud-hypervisor"], "--platform iommufd=on "
              f"--device path=/sys/bus/pci/devices/{VFS[0]}/\n"),
@@ -215,6 +217,40 @@ class Life(VfTest):
         self.refused(1, f"{VFS[0]}: is claimed by vm1, not by vm2", "attach", "eth0/0", "--owner",
                      "vm2")
         self.refused(2, "attach: '--'", "attach", "eth0/0", "--format", "libvirt", "--", "true")
+
+    def test_several_vfs_are_attached_to_one_program(self):
+        self.put("/dev/iommu")
+        self.ok("create", "eth0", 3)
+        for index, owner in enumerate(["vm1", "vm1", "vm2"]):
+            self.ok("claim", f"eth0/{index}", "--owner", owner)
+        paths = [f"/sys/bus/pci/devices/{address}/" for address in VFS]
+        for args, words in [
+            (["--backend", "cdev"], f"-object iommufd,id={IOMMUFD} "
+             f"-device vfio-pci,host={VFS[0]},iommufd={IOMMUFD} "
+             f"-device vfio-pci,host={VFS[1]},iommufd={IOMMUFD}\n"),
+            (["--backend", "group"],
+             f"-device vfio-pci,host={VFS[0]} -device vfio-pci,host={VFS[1]}\n"),
+            (["--format", "dpdk"], f"--allow={VFS[0]} --allow={VFS[1]}\n"),
+            # Each of its options is given once.
+            (["--format", "cloud-hypervisor"], "--platform iommufd=on "
+             f"--device path={paths[0]} path={paths[1]}\n"),
+        ]:
+            with self.subTest(args=args):
+                self.assertEqual(self.ok("attach", "eth0/0", "eth0/1", *args), words)
+        self.assertEqual(self.ok("attach", "eth0/0", "eth0/1", "--format", "libvirt")
+                         .count("</hostdev>"), 2)
+        told = json.loads(self.ok("attach", "eth0/0", "eth0/1", "--json", "--backend", "group"))
+        self.assertEqual(told["files"], ["/dev/vfio/vfio", "/dev/vfio/20", "/dev/vfio/21"])
+        # What is printed for two owners can stand on one command line as well.
+        ids = [re.search("id=([^ ]*)", self.ok("attach", f"eth0/{i}")).group(1) for i in (0, 2)]
+        self.assertNotEqual(*ids)
+        self.refused(1, f"{VFS[2]}: is claimed by vm2, not by vm1", "attach", "eth0/0", "eth0/2")
+        self.refused(2, f"{VFS[0]}: expected once, given twice", "attach", "eth0/0", VFS[0])
+        self.ok("attach", "eth0/0", "eth0/1", "--", "true")
+        for process in (self.dir / "proc").glob("[0-9]*"):
+            shutil.rmtree(process)
+        states = [self.functions()[address]["claim"]["state"] for address in VFS]
+        self.assertEqual(states, ["stale", "stale", "held"])
 
     def test_a_program_gets_the_arguments_and_the_claim(self):
         self.ok("create", "eth0", 1)
