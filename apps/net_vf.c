@@ -19,6 +19,9 @@
 int net_vf_find(const char *uplink, const char *text, const char *owner, char *addr, char *err)
 {
 	static const struct sriov_opts this_machine;
+	const struct sriov_attach_opts opts = { .owner = owner,
+						.format = SRIOV_ATTACH_DPDK,
+						.backend = IOMMU_BACKEND_TYPE1 };
 	struct sriov_attachment unused = { .nr = 0 };
 	char vf[1][SRIOV_ADDR_LEN];
 	struct sriov *s = NULL;
@@ -27,8 +30,7 @@ int net_vf_find(const char *uplink, const char *text, const char *owner, char *a
 	if (!res)
 		res = sriov_resolve(s, text, vf[0]);
 	if (!res)
-		res = sriov_attach(s, vf, 1, owner, SRIOV_ATTACH_DPDK, IOMMU_BACKEND_TYPE1,
-				   &unused);
+		res = sriov_attach(s, vf, 1, &opts, &unused);
 	if (!res)
 		memcpy(addr, vf[0], SRIOV_ADDR_LEN);
 	sriov_attachment_free(&unused);

@@ -14,6 +14,7 @@
 
 #include "apps/vf_opts.h"
 #include "apps/vf_print.h"
+#include "apps/vf_user.h"
 #include "core/base.h"
 #include "core/log.h"
 #include "sriov/attach.h"
@@ -388,10 +389,28 @@ static int return_all(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
 	return res;
 }
 
+/* Returns if there is no such program, which has been said; then this process is
+ * again what it was. */
+static void become_program(const struct vf_options *o, char **argv,
+			   const struct sriov_attachment *a)
+{
+	uid_t uid = geteuid();
+	gid_t gid = getegid();
+
+	if (vf_keep_fds(a->fd, a->nr_fds) < 0)
+		return;
+	if (!o->has_user || !vf_become(o->uid, o->gid)) {
+		execvp(argv[0], argv);
+		fprintf(stderr, VF_PROGRAM ": %s: %s\n", argv[0], strerror(errno));
+	}
+	if (o->has_user)
+		vf_be_again(uid, gid);
+}
+
 /* The claims become this process's, which becomes the program; or they stay
  * whose they were, if there is no such program. */
 static int exec_with(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
-		     struct sriov_attachment *a)
+		     const struct sriov_attach_opts *opts, struct sriov_attachment *a)
 {
 	const struct vf_options *o = c->opts;
 	struct sriov_holder before[VFS_MAX];
@@ -401,9 +420,7 @@ static int exec_with(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
 	/* What is looked at is what is adopted. */
 	res = sriov_lock(c->s);
 	if (!res)
-		res = sriov_attach(c->s, addr, (unsigned int)o->nr_args, o->owner,
-				   (enum sriov_attach_format)o->format,
-				   (enum iommu_backend)o->backend, a);
+		res = sriov_attach(c->s, addr, (unsigned int)o->nr_args, opts, a);
 	if (!res)
 		res = adopt_all(c, addr, before);
 	sriov_unlock(c->s);
@@ -412,8 +429,9 @@ static int exec_with(struct vf_context *c, const char (*addr)[SRIOV_ADDR_LEN],
 	fflush(stdout);
 	argv = exec_argv(o, a);
 	if (argv)
-		execvp(argv[0], argv);
-	fprintf(stderr, VF_PROGRAM ": %s: %s\n", o->exec[0], strerror(errno));
+		become_program(o, argv, a);
+	else
+		fprintf(stderr, VF_PROGRAM ": out of memory\n");
 	free(argv);
 	res = return_all(c, addr, before);
 	return res < 0 ? res : EXIT_FAILED;
@@ -441,6 +459,16 @@ static void print_attachment(const struct vf_options *o, const struct sriov_atta
 static int run_attach(struct vf_context *c)
 {
 	const struct vf_options *o = c->opts;
+	/* A program that stays root opens the files itself. */
+	const struct sriov_attach_opts opts = {
+		.owner = o->owner,
+		.format = (enum sriov_attach_format)o->format,
+		.backend = (enum iommu_backend)o->backend,
+		.has_user = o->has_user || o->exec,
+		.uid = o->has_user ? o->uid : geteuid(),
+		.gid = o->has_user ? o->gid : getegid(),
+		.open = o->has_user && o->exec,
+	};
 	struct sriov_attachment a = { .nr = 0 };
 	char addr[VFS_MAX][SRIOV_ADDR_LEN];
 	int res = 0;
@@ -450,11 +478,9 @@ static int run_attach(struct vf_context *c)
 	for (int i = 0; i < o->nr_args && !res; i++)
 		res = sriov_resolve(c->s, o->args[i], addr[i]);
 	if (!res && o->exec)
-		res = exec_with(c, addr, &a);
+		res = exec_with(c, addr, &opts, &a);
 	else if (!res)
-		res = sriov_attach(c->s, addr, (unsigned int)o->nr_args, o->owner,
-				   (enum sriov_attach_format)o->format,
-				   (enum iommu_backend)o->backend, &a);
+		res = sriov_attach(c->s, addr, (unsigned int)o->nr_args, &opts, &a);
 	if (!res && !o->exec)
 		print_attachment(o, &a);
 	sriov_attachment_free(&a);
@@ -526,8 +552,9 @@ const struct vf_command vf_commands[] = {
 	  VF_OPT_OWNER, run_claim },
 	{ "attach", "VF... [-- PROGRAM...]", "print arguments for a VMM, or run it with them", 1,
 	  VFS_MAX, true,
-	  VF_OPT_OWNER | VF_OPT_FORMAT | VF_OPT_BACKEND | VF_OPT_JSON | VF_OPT_TIMEOUT, 0,
-	  run_attach },
+	  VF_OPT_OWNER | VF_OPT_FORMAT | VF_OPT_BACKEND | VF_OPT_USER | VF_OPT_JSON |
+		  VF_OPT_TIMEOUT,
+	  0, run_attach },
 	{ "probe", "FUNCTION", "prove a hand-over: open, read, map, interrupt, reset", 1, 1, false,
 	  VF_OPT_BACKEND | VF_OPT_TOKEN | VF_OPT_UNSAFE | VF_OPT_JSON, 0, run_probe },
 	{ "release", "VF", "reset, clear and give back", 1, 1, false,

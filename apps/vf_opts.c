@@ -72,7 +72,7 @@ static const char *const option_help[] = {
 	"=LIST        a VF on a NUMA node of these CPUs",
 	"=PID          the claim ends with this process",
 	"=NAME      the driver to give (none: no driver, default: the kernel's)",
-	"=USER[:GROUP] who may open the VFIO device",
+	"=USER[:GROUP] who may open the VFIO device; who attach runs the program as",
 	"          take all VFs away to make another number of them",
 	"            whoever owns it",
 	"         leave the function's state as its owner left it",

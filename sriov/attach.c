@@ -1,18 +1,28 @@
 /*
  * What to tell a VMM or DPDK so that it takes claimed VFs. Called by programs.
- * Opens and changes nothing.
+ * Changes nothing.
+ *
+ * Theory of operation: a group's file can be given to a user, and so can a
+ * function's own (cdev); /dev/iommu, which the latter needs as well, is for all
+ * functions and not given to anybody. A user without rights to it takes the
+ * group, or has the files opened by who starts the program.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include "sriov/attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/base.h"
-#include "sriov/internal.h"
+#include "core/fd.h"
+#include "core/log.h"
+#include "sriov/claim.h"
 
 const char *const sriov_attach_names[] = { "qemu", "libvirt", "cloud-hypervisor", "dpdk", NULL };
 static_assert(ARRAY_SIZE(sriov_attach_names) == SRIOV_ATTACH_CNT + 1, "a word per format");
@@ -69,7 +79,8 @@ struct attach {
 	struct sriov *s;
 	const char (*vf)[SRIOV_ADDR_LEN];
 	unsigned int nr;
-	bool by_cdev;
+	const struct sriov_attach_opts *opts;
+	bool by_cdev, by_fd;
 };
 
 /* By the first VF, so that what is printed for two of them can stand on one
@@ -93,12 +104,14 @@ static int for_qemu(const struct attach *t, struct sriov_attachment *a)
 	iommufd_id(t, id, sizeof(id));
 	if (t->by_cdev) {
 		res |= add(a, "-object");
-		res |= add(a, "iommufd,id=%s", id);
+		res |= t->by_fd ? add(a, "iommufd,id=%s,fd=%d", id, a->fd[0])
+				: add(a, "iommufd,id=%s", id);
 	}
 	for (unsigned int i = 0; i < t->nr; i++) {
 		res |= add(a, "-device");
-		res |= add(a, "vfio-pci,host=%s%s%s", t->vf[i], t->by_cdev ? ",iommufd=" : "",
-			   t->by_cdev ? id : "");
+		res |= t->by_fd ? add(a, "vfio-pci,iommufd=%s,fd=%d", id, a->fd[1 + i])
+				: add(a, "vfio-pci,host=%s%s%s", t->vf[i],
+				      t->by_cdev ? ",iommufd=" : "", t->by_cdev ? id : "");
 	}
 	return res;
 }
@@ -152,10 +165,9 @@ static int for_dpdk(const struct attach *t, struct sriov_attachment *a)
 	return res;
 }
 
-static int words(const struct attach *t, enum sriov_attach_format format,
-		 struct sriov_attachment *a)
+static int words(const struct attach *t, struct sriov_attachment *a)
 {
-	switch (format) {
+	switch (t->opts->format) {
 	case SRIOV_ATTACH_QEMU:
 		return for_qemu(t, a);
 	case SRIOV_ATTACH_LIBVIRT:
@@ -191,8 +203,9 @@ struct files {
 	char group[SRIOV_TEXT_LEN], cdev[SRIOV_TEXT_LEN];
 };
 
-static int look_at(struct attach *t, const char *owner, struct files *files)
+static int look_at(struct attach *t, struct files *files)
 {
+	const char *owner = t->opts->owner;
 	struct sriov_func f = { 0 };
 	char first[SRIOV_NAME_LEN];
 	int res;
@@ -216,22 +229,47 @@ static int look_at(struct attach *t, const char *owner, struct files *files)
 	return 0;
 }
 
-static int choose_way(struct attach *t, enum sriov_attach_format format, enum iommu_backend backend,
-		      const struct files *files)
+/* The user that shall open the files: if nobody said, the one that has them. */
+static void find_user(const struct attach *t, const struct files *files, uid_t *uid, gid_t *gid)
 {
 	char path[SRIOV_PATH_LEN];
+	struct stat st;
+
+	*uid = t->opts->uid;
+	*gid = t->opts->gid;
+	if (t->opts->has_user)
+		return;
+	sriov_path(t->s, path, "%s", files[0].group);
+	if (!lstat(path, &st)) {
+		*uid = st.st_uid;
+		*gid = st.st_gid;
+	}
+}
+
+static int choose_way(struct attach *t, const struct files *files)
+{
+	const struct sriov_attach_opts *o = t->opts;
 	const char *without = NULL;
+	char path[SRIOV_PATH_LEN];
+	bool can;
+	uid_t uid;
+	gid_t gid;
 
 	sriov_path(t->s, path, "/dev/iommu");
 	for (unsigned int i = 0; i < t->nr && !without; i++) {
 		if (!*files[i].cdev || !sriov_file_exists(path))
 			without = t->vf[i];
 	}
-	t->by_cdev = backend == IOMMU_BACKEND_IOMMUFD ||
-		     (backend == IOMMU_BACKEND_AUTO && !without && format != SRIOV_ATTACH_DPDK);
-	if (!t->by_cdev)
+	find_user(t, files, &uid, &gid);
+	t->by_fd = o->open && o->format == SRIOV_ATTACH_QEMU && !without &&
+		   o->backend != IOMMU_BACKEND_TYPE1;
+	can = !without && o->format != SRIOV_ATTACH_DPDK &&
+	      (t->by_fd || sriov_node_may_open(t->s, "/dev/iommu", uid, gid));
+	t->by_cdev =
+		o->backend == IOMMU_BACKEND_IOMMUFD || (o->backend == IOMMU_BACKEND_AUTO && can);
+	if (!t->by_cdev || can)
 		return 0;
-	if (format == SRIOV_ATTACH_DPDK)
+	if (o->format == SRIOV_ATTACH_DPDK)
 		return sriov_fail(t->s, -ENOTSUP, "%s: DPDK takes a device by its group only",
 				  t->vf[0]);
 	if (without)
@@ -239,38 +277,89 @@ static int choose_way(struct attach *t, enum sriov_attach_format format, enum io
 				  "%s: has no character device of its own: this kernel has no "
 				  "CONFIG_VFIO_DEVICE_CDEV, or an IOMMU is missing",
 				  without);
+	return 0; /* can_use() tells of it */
+}
+
+/* Known to be of no use if the user was named; else there may be another one. */
+static int can_use(struct attach *t, const struct sriov_attachment *a, const struct files *files)
+{
+	const char *hint;
+	uid_t uid;
+	gid_t gid;
+
+	find_user(t, files, &uid, &gid);
+	for (unsigned int i = 0; i < a->nr_nodes && !t->by_fd; i++) {
+		if (sriov_node_may_open(t->s, a->node[i], uid, gid))
+			continue;
+		hint = i	    ? "claim the VF with --user"
+		       : t->by_cdev ? "take it by its group, or have attach start a QEMU"
+				    : "it is everybody's by default";
+		if (t->opts->has_user)
+			return sriov_fail(t->s, -EACCES, "%s: user %u cannot open it: %s",
+					  a->node[i], (unsigned int)uid, hint);
+		log_warn("%s: user %u, who has the VF's files, cannot open it: %s", a->node[i],
+			 (unsigned int)uid, hint);
+	}
 	return 0;
 }
 
-int sriov_attach(struct sriov *s, const char (*vf)[SRIOV_ADDR_LEN], unsigned int nr,
-		 const char *owner, enum sriov_attach_format format, enum iommu_backend backend,
-		 struct sriov_attachment *a)
+static int open_nodes(struct attach *t, struct sriov_attachment *a)
 {
+	char path[SRIOV_PATH_LEN];
+
+	a->fd = calloc(a->nr_nodes, sizeof(*a->fd));
+	if (!a->fd)
+		return sriov_fail(t->s, -ENOMEM, "out of memory");
+	for (unsigned int i = 0; i < a->nr_nodes; i++) {
+		sriov_path(t->s, path, "%s", a->node[i]);
+		a->fd[i] = open(path, O_RDWR | O_CLOEXEC);
+		if (a->fd[i] < 0)
+			return sriov_fail(t->s, -errno, "%s: %s", path, strerror(errno));
+		a->nr_fds++;
+	}
+	return 0;
+}
+
+static int list_nodes(struct attach *t, const struct files *files, struct sriov_attachment *a)
+{
+	int res;
+
+	res = add_node(a, t->by_cdev ? "/dev/iommu" : "/dev/vfio/vfio");
+	for (unsigned int i = 0; i < t->nr && !res; i++)
+		res = add_node(a, t->by_cdev ? files[i].cdev : files[i].group);
+	return res < 0 ? sriov_fail(t->s, res, "out of memory") : 0;
+}
+
+int sriov_attach(struct sriov *s, const char (*vf)[SRIOV_ADDR_LEN], unsigned int nr,
+		 const struct sriov_attach_opts *opts, struct sriov_attachment *a)
+{
+	struct attach t = { .s = s, .vf = vf, .nr = nr, .opts = opts };
 	struct files *files = calloc(nr, sizeof(*files));
-	struct attach t = { .s = s, .vf = vf, .nr = nr };
 	int res;
 
 	memset(a, 0, sizeof(*a));
 	if (!files)
 		return sriov_fail(s, -ENOMEM, "out of memory");
-	res = look_at(&t, owner, files);
+	res = look_at(&t, files);
 	if (!res)
-		res = choose_way(&t, format, backend, files);
-	if (!res) {
-		res = add_node(a, t.by_cdev ? "/dev/iommu" : "/dev/vfio/vfio");
-		for (unsigned int i = 0; i < nr && !res; i++)
-			res = add_node(a, t.by_cdev ? files[i].cdev : files[i].group);
-		if (!res)
-			res = words(&t, format, a);
-		if (res < 0)
-			sriov_fail(s, res, "%s: %s", vf[0], strerror(-res));
-	}
+		res = choose_way(&t, files);
+	if (!res)
+		res = list_nodes(&t, files, a);
+	if (!res)
+		res = can_use(&t, a, files);
+	if (!res && t.by_fd)
+		res = open_nodes(&t, a);
+	if (!res && words(&t, a) < 0)
+		res = sriov_fail(s, -ENOMEM, "out of memory");
 	free(files);
 	return res;
 }
 
 void sriov_attachment_free(struct sriov_attachment *a)
 {
+	for (unsigned int i = 0; i < a->nr_fds; i++)
+		fd_replace(&a->fd[i], -1);
+	free(a->fd);
 	free(a->arg);
 	free(a->node);
 	memset(a, 0, sizeof(*a));

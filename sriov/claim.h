@@ -19,5 +19,7 @@ int sriov_claimable(struct sriov *s, const struct sriov_func *f,
  * in the record. */
 int sriov_nodes_give(struct sriov *s, struct sriov_rec *rec, uid_t uid, gid_t gid);
 int sriov_nodes_take(struct sriov *s, struct sriov_rec *rec);
+/* To read and write, by its mode. */
+bool sriov_node_may_open(const struct sriov *s, const char *node, uid_t uid, gid_t gid);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * The files of a VFIO device in /dev: given to the user that runs the VM, and
- * taken back. Called by claims and releases.
+ * taken back. Called by claims and releases; attach asks who may open them.
  *
  * What a file was is on disk before it is changed. It is taken back only if it
  * is still the same device: numbers of groups and devices are used again.
@@ -9,6 +9,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,4 +103,42 @@ int sriov_nodes_take(struct sriov *s, struct sriov_rec *rec)
 			return res;
 	}
 	return 0;
+}
+
+/* Of the groups that the user database gives to uid, or of gid. */
+static bool is_in_group(uid_t uid, gid_t gid, gid_t wanted)
+{
+	struct passwd *user = getpwuid(uid);
+	bool found = gid == wanted;
+	gid_t *groups = NULL;
+	int nr = 0;
+
+	if (found || !user)
+		return found;
+	getgrouplist(user->pw_name, gid, NULL, &nr);
+	groups = nr > 0 ? calloc((size_t)nr, sizeof(*groups)) : NULL;
+	if (groups && getgrouplist(user->pw_name, gid, groups, &nr) >= 0) {
+		for (int i = 0; i < nr; i++)
+			found |= groups[i] == wanted;
+	}
+	free(groups);
+	return found;
+}
+
+bool sriov_node_may_open(const struct sriov *s, const char *node, uid_t uid, gid_t gid)
+{
+	char path[SRIOV_PATH_LEN];
+	mode_t both = 06;
+	struct stat st;
+
+	sriov_path(s, path, "%s", node);
+	if (!uid)
+		return true;
+	if (stat(path, &st) < 0)
+		return false;
+	if (st.st_uid == uid)
+		both <<= 6;
+	else if (is_in_group(uid, gid, st.st_gid))
+		both <<= 3;
+	return (st.st_mode & both) == both;
 }

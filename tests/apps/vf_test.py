@@ -9,6 +9,7 @@ program with another machine.
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -251,6 +252,61 @@ class Life(VfTest):
             shutil.rmtree(process)
         states = [self.functions()[address]["claim"]["state"] for address in VFS]
         self.assertEqual(states, ["stale", "stale", "held"])
+
+    @unittest.skipIf(os.getuid(), "only root can give files to another user")
+    def test_what_is_printed_can_be_used_by_its_user(self):
+        iommu = self.put("/dev/iommu")
+        self.put("/dev/vfio/vfio").chmod(0o666)
+        self.ok("create", "eth0", 2)
+        self.ok("claim", "eth0/0", "--owner", "vm1", "--user", "nobody")
+        self.ok("claim", "eth0/1", "--owner", "vm1")
+        by_group, by_cdev = f"-device vfio-pci,host={VFS[0]}\n", f"-object iommufd,id={IOMMUFD} "
+        # Nobody but root opens /dev/iommu, whoever has the device's own file.
+        self.assertEqual(self.ok("attach", "eth0/0"), by_group)
+        self.assertEqual(self.ok("attach", "eth0/0", "--user", "nobody"), by_group)
+        self.assertTrue(self.ok("attach", "eth0/0", "--user", "root").startswith(by_cdev))
+        done = self.run_vf("attach", "eth0/0", "--backend", "cdev")
+        self.assertRegex(done.stderr, "/dev/iommu: user [0-9]+, who has the VF's files, cannot")
+        self.assertRegex(self.run_vf("attach", "eth0/0", "--backend", "cdev", "--user", "nobody")
+                         .stderr, "/dev/iommu: user [0-9]+ cannot open it: take it by its group")
+        self.assertRegex(self.run_vf("attach", "eth0/1", "--user", "nobody").stderr,
+                         "/dev/vfio/21: user [0-9]+ cannot open it: claim the VF with --user")
+        os.chown(iommu, 0, pwd.getpwnam("nobody").pw_gid)
+        iommu.chmod(0o660)
+        self.assertTrue(self.ok("attach", "eth0/0").startswith(by_cdev))
+
+    @unittest.skipIf(os.getuid(), "only root can become another user")
+    def test_a_program_of_another_user_gets_open_files(self):
+        self.put("/dev/iommu").chmod(0o600)
+        self.put("/dev/vfio/vfio")
+        self.ok("create", "eth0", 2)
+        for vf in ("eth0/0", "eth0/1"):
+            self.ok("claim", vf, "--owner", "vm1")
+        # Root's rights are given up by the program's start only.
+        self.refused(1, "/no/such/program: No such file", "attach", "eth0/0", "eth0/1", "--user",
+                     "nobody", "--", "/no/such/program")
+        self.ok("recover")
+        for address in VFS[:2]:
+            self.assertEqual(self.functions()[address]["claim"], {"state": "held", "owner": "vm1"})
+        script = ('echo "$(id -u) $(id -g)"; echo "$@"; '
+                  'for f in /proc/self/fd/*; do readlink $f; done; true')
+        told = self.ok("attach", "eth0/0", "eth0/1", "--user", "nobody", "--", "sh", "-c", script,
+                       "sh").splitlines()
+        user = pwd.getpwnam("nobody")
+        self.assertEqual(told[0], f"{user.pw_uid} {user.pw_gid}")
+        self.assertRegex(told[1], rf"^-object iommufd,id={IOMMUFD},fd=\d+ "
+                         rf"-device vfio-pci,iommufd={IOMMUFD},fd=\d+ "
+                         rf"-device vfio-pci,iommufd={IOMMUFD},fd=\d+$")
+        for path in ("iommu", "vfio/devices/vfio120", "vfio/devices/vfio121"):
+            self.assertIn(str(self.dir / "dev" / path), told)
+        told = self.ok("attach", "eth0/0", "--owner", "vm1", "--user", "nobody", "--", "sh", "-c",
+                       "grep -E '^(Uid|Gid|CapPrm|CapEff|CapAmb):' /proc/self/status")
+        for name, value in re.findall(r"(.*):\s+(.*)", told):
+            want = {"Uid": [str(user.pw_uid)] * 4, "Gid": [str(user.pw_gid)] * 4}
+            self.assertEqual(value.split(), want.get(name, ["0" * 16]), name)
+        # By the group only what the user may open himself.
+        self.refused(1, "/dev/vfio/vfio: user", "attach", "eth0/0", "--user", "nobody",
+                     "--backend", "group", "--", "true")
 
     def test_a_program_gets_the_arguments_and_the_claim(self):
         self.ok("create", "eth0", 1)

@@ -41,6 +41,13 @@ else:
 """
 
 
+# A QEMU in the machine, stopped before its first instruction: it has opened,
+# mapped and reset its VFs by then.
+QEMU = ("qemu-system-x86_64 -machine q35 -accel tcg -m 64 -nodefaults -display none -S "
+        "-monitor stdio")
+ASK = r"$'info pci\nquit'"
+
+
 @pytest.fixture
 def nic(lab):
     """The network card, up, without VFs before and after."""
@@ -303,6 +310,29 @@ def test_an_ordinary_user_uses_what_was_claimed(lab, vfs):
     lab.vf("release", vfs[0], "--owner", "vm2")
 
 
+@pytest.mark.parametrize("interface", ["group", "cdev"])
+def test_a_qemu_of_an_ordinary_user_takes_the_vf(lab, vfs, interface):
+    """Started by attach, which becomes that user, with more memory than a user
+    may lock; and by the user himself with what is printed for him."""
+    lab.need(interface)
+    lab.vf("claim", vfs[0], "--owner", "vm1", "--user", "nobody", f"mac={MACS[0]}", "vlan=10")
+    machine = f"-c 'id -un; ulimit -l; {QEMU} \"$@\"' sh"
+    result = lab.run(
+        lab.vf_command("attach", vfs[0], "--user", "nobody", "--backend", interface, "--", "sh")
+        + f" {machine} <<<{ASK}", timeout=120)
+    assert result.out.startswith("nobody\nunlimited\n"), result
+    assert "PCI device 8086:10ca" in result.out, result
+    lab.vf("recover")
+    lab.vf("claim", vfs[0], "--owner", "vm1", "--user", "nobody")
+    arguments = lab.vf("attach", vfs[0]).out.strip()
+    # Of cdev, only half would be his.
+    assert "iommufd" not in arguments
+    result = lab.run(f"ulimit -l unlimited; setpriv --reuid=nobody --regid=nogroup --clear-groups "
+                     f"{QEMU} {arguments} <<<{ASK}", timeout=120)
+    assert "PCI device 8086:10ca" in result.out, result
+    lab.vf("release", vfs[0], "--owner", "vm1")
+
+
 # ---- Somebody holds it ----
 
 def held(lab, address, *how):
@@ -398,12 +428,6 @@ def test_vfs_of_a_pf_in_user_space_want_its_token(lab, nic):
 
 # ---- Use ----
 
-def qemu(arguments):
-    """A QEMU in the machine with the printed arguments, stopped before its first
-    instruction: it has opened, mapped and reset the VF by then."""
-    return ("qemu-system-x86_64 -machine q35 -accel tcg -m 64 -nodefaults -display none -S "
-            f"-monitor stdio {arguments} <<<$'info pci\\nquit'")
-
 
 @pytest.mark.parametrize("interface", ["group", "cdev"])
 def test_a_qemu_starts_with_the_printed_arguments(lab, vfs, interface):
@@ -411,7 +435,7 @@ def test_a_qemu_starts_with_the_printed_arguments(lab, vfs, interface):
     lab.vf("claim", vfs[0], "--owner", "vm1")
     arguments = lab.vf("attach", vfs[0], "--owner", "vm1", "--backend", interface).out.strip()
     assert ("iommufd" in arguments) == (interface == "cdev")
-    result = lab.run(qemu(arguments), timeout=120)
+    result = lab.run(f"{QEMU} {arguments} <<<{ASK}", timeout=120)
     assert "PCI device 8086:10ca" in result.out, result
     lab.vf("release", vfs[0], "--owner", "vm1")
 
