@@ -32,6 +32,7 @@
 #define READ_MS 2000
 /* Once one file has not answered, others of the device will not either. */
 #define READ_AGAIN_MS 100
+#define CHILD_FDS 5 /* that a child keeps, from 0 on */
 
 struct answer {
 	int res;
@@ -69,17 +70,20 @@ static void pipes_close(struct pipes *p)
 /* In the child: two descriptors stay open, 0 to 2 lead nowhere. */
 static void child_begin(struct pipes *p)
 {
-	int in = fcntl(p->go[0], F_DUPFD, 1000), out = fcntl(p->done[1], F_DUPFD, 1000);
-	int null = open("/dev/null", O_RDWR);
+	int low = open("/dev/null", O_RDWR), null, in, out;
 
 	signal(SIGINT, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	if (in < 0 || out < 0 || null < 0 || dup2(in, 3) < 0 || dup2(out, 4) < 0)
+	/* Out of the way first, and not far: a process may be allowed few. */
+	null = fcntl(low, F_DUPFD, CHILD_FDS);
+	in = fcntl(p->go[0], F_DUPFD, CHILD_FDS);
+	out = fcntl(p->done[1], F_DUPFD, CHILD_FDS);
+	if (null < 0 || in < 0 || out < 0 || dup2(in, 3) < 0 || dup2(out, 4) < 0)
 		_exit(1);
 	for (int fd = 0; fd <= 2; fd++)
 		dup2(null, fd);
 	/* Those below are left: they are the pipe and nothing. */
-	if (close_range(5, ~0u, 0) < 0)
+	if (close_range(CHILD_FDS, ~0u, 0) < 0)
 		_exit(1);
 	p->go[0] = 3;
 	p->done[1] = 4;

@@ -439,6 +439,11 @@ class Trouble(VfTest):
         self.assertEqual(done.returncode, 0)
         self.assertEqual(self.functions()[PF]["pf"]["vfs"], 2)
 
+    def test_a_process_may_be_allowed_few_descriptors(self):
+        done = subprocess.run(["/bin/sh", "-c", f'ulimit -n 24; exec "{SIM}" create eth0 2'],
+                              env=self.env, check=False, timeout=PATIENCE, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_without_rights_it_says_so(self):
         if os.getuid() == 0:
             self.skipTest("root has all rights")
