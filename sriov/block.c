@@ -90,7 +90,11 @@ static int block_net(struct sriov *s, const struct sriov_func *f, struct sriov_b
 					 "its network device is in another network namespace");
 	nr = sriov_netdevs(s, f->addr, &netdev);
 	for (int i = 0; i < nr && !res; i++) {
-		res = s->os->net_use(s, netdev[i], b);
+		res = sriov_ask_net_use(s, netdev[i], b);
+		if (res == -ETIMEDOUT)
+			res = sriov_blocker_add(b, SRIOV_BLOCK_STUCK,
+						"the kernel does not answer who uses %s",
+						netdev[i]);
 		/* Gone meanwhile. */
 		if (res == -ENODEV)
 			res = 0;

@@ -114,6 +114,8 @@ static int restore_conf(struct sriov *s, const struct sriov_rec *rec, const stru
 		if (!item.has)
 			continue;
 		res = sriov_conf_write(s, netdev, (unsigned int)f->vf_index, &item);
+		if (res == -ETIMEDOUT)
+			return res; /* nor would it answer for the others */
 		if (res < 0 && bit == SRIOV_CONF_MAC && !memcmp(saved->mac, no_mac, sizeof(no_mac)))
 			res = clear_mac(s, netdev, f);
 		if (res < 0) {
@@ -191,6 +193,15 @@ static void keep_first(struct sriov *s, int res, int *first, char reason[SRIOV_E
 	*first = *first ? *first : res;
 }
 
+/* The PF's driver is still at an item of its configuration. Whose writer that is,
+ * the record's file says; ours would forget it. */
+static bool is_written(struct sriov *s, const char *addr)
+{
+	struct sriov_rec rec = { 0 };
+
+	return !sriov_rec_load(s, addr, &rec) && sriov_rec_writer_alive(&rec);
+}
+
 /*
  * Everything that can be taken back is, whatever fails before it: the files
  * above all, so that the last user is out. Only the host's driver must not have
@@ -209,8 +220,10 @@ static int take_back(struct sriov *s, struct sriov_rec *rec, const struct sriov_
 	keep_first(s, res, &first, reason);
 	if (!res || flags & SRIOV_RELEASE_FORCE) {
 		/* Before the host's driver reads it. That the PF's driver does not
-		 * answer is no reason to leave the VF alone. */
+		 * answer a question is no reason to leave the VF alone. */
 		res = restore_conf(s, rec, f);
+		if (res < 0 && is_written(s, rec->addr))
+			return -ETIMEDOUT;
 		keep_first(s, res == -ETIMEDOUT ? -EIO : res, &first, reason);
 		res = sriov_bind_return(s, rec);
 		if (res == -ETIMEDOUT)

@@ -204,12 +204,12 @@ int sriov_conf_read(struct sriov *s, const char *netdev, unsigned int vf, struct
 
 	if (!all)
 		return sriov_fail(s, -ENOMEM, "out of memory");
-	res = s->os->conf_get(s, netdev, all, vf + 1);
+	res = sriov_ask_conf(s, netdev, all, vf + 1);
 	*conf = all[vf];
 	free(all);
-	if (res < 0)
+	if (res < 0 && res != -ETIMEDOUT)
 		return sriov_fail(s, res, "%s: VF %u: %s", netdev, vf, strerror(-res));
-	return 0;
+	return res;
 }
 
 static int read_back(struct sriov *s, const char *netdev, unsigned int vf,
@@ -283,10 +283,12 @@ static int set_items(struct sriov *s, const char *netdev, unsigned int vf,
 			continue;
 		sriov_conf_text(&item, text);
 		sriov_step(s, text);
-		res = s->os->conf_set(s, netdev, vf, &item);
-		if (res < 0)
+		res = sriov_ask_conf_set(s, netdev, vf, &item);
+		if (res < 0 && res != -ETIMEDOUT)
 			return sriov_fail(s, sriov_kernel_errno(res), "%s: VF %u: %s: %s%s", netdev,
 					  vf, text, strerror(-res), set_hint(res));
+		if (res < 0)
+			return res;
 	}
 	return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * Small files and links of sysfs and proc, and addresses of PCI functions. For
  * all of sriov/. Reads only what the kernel answers at once: sriov_numvfs,
- * driver_override and sriov_vf_total_msix wait for the device's lock and are
+ * driver_override and sriov_vf_total_msix wait for the device's lock,
+ * phys_port_name and phys_switch_id for that of all network devices, and are
  * guard.c's.
  *
  * SPDX-License-Identifier: BSD-3-Clause
@@ -275,28 +276,6 @@ int sriov_netdevs(const struct sriov *s, const char *addr, char (**netdev)[IFNAM
 	if (dir)
 		closedir(dir);
 	return nr;
-}
-
-void sriov_netdev(const struct sriov *s, const char *addr, char *netdev)
-{
-	char path[SRIOV_PATH_LEN];
-	char(*all)[IFNAMSIZ];
-	int nr;
-
-	nr = sriov_netdevs(s, addr, &all);
-	netdev[0] = '\0';
-	for (int i = 0; i < nr; i++) {
-		/* Representors hang below their PF too, but are not its port. */
-		sriov_path(s, path, "/sys/class/net/%s/phys_port_name", all[i]);
-		char port[SRIOV_NAME_LEN];
-
-		if (sriov_file_read(path, port, sizeof(port)) > 0 && strstr(port, "vf"))
-			continue;
-		/* The lowest name, so that it is always the same one. */
-		if (!*netdev || strcmp(all[i], netdev) < 0)
-			memcpy(netdev, all[i], IFNAMSIZ);
-	}
-	free(all);
 }
 
 uint64_t sriov_now_ms(void)

@@ -1,7 +1,7 @@
 /*
  * What sysfs says of one PCI function. Called by the inventory and before every
- * change. Reads nothing that waits for a device, except the driver override,
- * with a bound.
+ * change. Reads nothing that waits for a device or for the network, except by
+ * guard.c, with a bound.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -97,6 +97,9 @@ static int read_group(struct sriov *s, const char *addr)
 	return atoi(group);
 }
 
+/* Wait for the lock of all network devices. In the order of struct sriov_port. */
+static const char *const port_files[] = { "phys_port_name", "phys_switch_id" };
+
 static void read_net_attr(struct sriov *s, const char *netdev, const char *file, char *buf,
 			  size_t len)
 {
@@ -107,15 +110,81 @@ static void read_net_attr(struct sriov *s, const char *netdev, const char *file,
 		buf[0] = '\0';
 }
 
+void sriov_port_names(struct sriov *s, char (*netdev)[IFNAMSIZ], unsigned int nr,
+		      struct sriov_port *port)
+{
+	unsigned int nr_paths = nr * ARRAY_SIZE(port_files);
+	char(*path)[SRIOV_PATH_LEN] = calloc(nr_paths, sizeof(*path));
+	char(*text)[SRIOV_NAME_LEN] = calloc(nr_paths, sizeof(*text));
+	const char **paths = calloc(nr_paths, sizeof(*paths));
+	int *res = calloc(nr_paths, sizeof(*res));
+
+	memset(port, 0, nr * sizeof(*port));
+	if (!path || !text || !paths || !res || !nr)
+		goto out;
+	for (unsigned int i = 0; i < nr_paths; i++) {
+		sriov_path(s, path[i], "/sys/class/net/%s/%s", netdev[i / ARRAY_SIZE(port_files)],
+			   port_files[i % ARRAY_SIZE(port_files)]);
+		paths[i] = path[i];
+	}
+	sriov_guard_read_net(s, paths, nr_paths, text, res);
+	for (unsigned int i = 0; i < nr; i++) {
+		memcpy(port[i].name, text[2 * i], sizeof(port->name));
+		memcpy(port[i].switch_id, text[2 * i + 1], sizeof(port->switch_id));
+	}
+out:
+	free(path);
+	free(text);
+	free(paths);
+	free(res);
+}
+
+/* Its place among the network devices of its function, and how it is called. */
+static int find_netdev(struct sriov *s, const char *addr, char *netdev, struct sriov_port *found)
+{
+	char(*all)[IFNAMSIZ] = NULL;
+	struct sriov_port *port;
+	int nr, best = -1;
+
+	nr = sriov_netdevs(s, addr, &all);
+	port = nr > 0 ? calloc((size_t)nr, sizeof(*port)) : NULL;
+	if (port)
+		sriov_port_names(s, all, (unsigned int)nr, port);
+	for (int i = 0; i < nr && port; i++) {
+		/* Representors hang below their PF too, but are not its port. */
+		if (strstr(port[i].name, "vf"))
+			continue;
+		/* The lowest name, so that it is always the same one. */
+		if (best < 0 || strcmp(all[i], all[best]) < 0)
+			best = i;
+	}
+	netdev[0] = '\0';
+	if (best >= 0) {
+		memcpy(netdev, all[best], IFNAMSIZ);
+		*found = port[best];
+	}
+	free(port);
+	free(all);
+	return best;
+}
+
+void sriov_netdev(struct sriov *s, const char *addr, char *netdev)
+{
+	struct sriov_port unused;
+
+	find_netdev(s, addr, netdev, &unused);
+}
+
 static void read_net(struct sriov *s, struct sriov_func *f)
 {
-	sriov_netdev(s, f->addr, f->netdev);
-	if (!*f->netdev)
+	struct sriov_port port;
+
+	if (find_netdev(s, f->addr, f->netdev, &port) < 0)
 		return;
 	read_net_attr(s, f->netdev, "address", f->mac, sizeof(f->mac));
 	read_net_attr(s, f->netdev, "operstate", f->operstate, sizeof(f->operstate));
-	read_net_attr(s, f->netdev, "phys_switch_id", f->switch_id, sizeof(f->switch_id));
-	read_net_attr(s, f->netdev, "phys_port_name", f->port_name, sizeof(f->port_name));
+	memcpy(f->switch_id, port.switch_id, sizeof(f->switch_id));
+	memcpy(f->port_name, port.name, sizeof(f->port_name));
 }
 
 /* Which VF of which PF; the PF knows it as virtfnN. */

@@ -1,6 +1,7 @@
 /*
- * Reads and writes of sysfs that the kernel may not answer. Called for every
- * write of sriov/, and for the few files whose reader waits for a device's lock.
+ * What the kernel may not answer: writes of sysfs, the few files whose reader
+ * waits for a device's lock or the network's, and netlink (ask.c). Called for all
+ * of sriov/.
  *
  * Theory of operation: writing to sriov_numvfs or to a driver's unbind while a
  * VFIO user holds a VF blocks inside of the kernel until that user goes. The
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +32,7 @@
 #define WRITE_MS 60000
 #define VF_MS 5000
 #define READ_MS 2000
+#define ASK_MS 10000 /* of all VFs, each of which a driver may ask its card for */
 /* Once one file has not answered, others of the device will not either. */
 #define READ_AGAIN_MS 100
 #define CHILD_FDS 5 /* that a child keeps, from 0 on */
@@ -89,8 +92,15 @@ static void child_begin(struct pipes *p)
 	p->done[1] = 4;
 }
 
-static _Noreturn void child_write(struct sriov *s, struct pipes *p, const char *path,
-				  const char *text)
+/* A write of sysfs, or a call (if run is there). */
+struct job {
+	const char *path, *text;
+	uint64_t timeout_ms;
+	int (*run)(struct sriov *s, void *arg);
+	void *arg; /* shared with the child */
+};
+
+static _Noreturn void child_write(struct sriov *s, struct pipes *p, const struct job *job)
 {
 	struct answer answer = { 0 };
 	char go;
@@ -99,7 +109,7 @@ static _Noreturn void child_write(struct sriov *s, struct pipes *p, const char *
 	/* End of file: the parent died before it could write down our pid. */
 	if (read(p->go[0], &go, 1) != 1)
 		_exit(0);
-	answer.res = s->os->write(s, path, text);
+	answer.res = job->run ? job->run(s, job->arg) : s->os->write(s, job->path, job->text);
 	/* If nobody listens any more, it is done all the same. */
 	if (write(p->done[1], &answer, sizeof(answer)) < 0)
 		_exit(1);
@@ -153,22 +163,21 @@ static void note_writer(struct sriov_rec *rec, pid_t pid, const char *path, cons
 	sriov_text(rec->writer.text, sizeof(rec->writer.text), "%s", *text == '\n' ? "" : text);
 }
 
-int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, const char *text)
+/* In the record, if there is one, as long as it lasts. 0 if it answered. */
+static int do_job(struct sriov *s, struct sriov_rec *rec, const struct job *job, int *result)
 {
-	uint64_t timeout_ms = write_timeout(s, rec, path, text);
+	const char *text = *job->text == '\n' ? "" : job->text;
 	struct answer answer = { 0 };
 	struct pipes p;
 	pid_t pid;
 	int res;
 
-	log_debug("%s: writing '%s'", path, *text == '\n' ? "" : text);
-	sriov_step(s, path);
 	res = pipes_open(&p);
 	if (res < 0)
 		return sriov_fail(s, res, "pipe: %s", strerror(-res));
 	pid = fork();
 	if (!pid)
-		child_write(s, &p, path, text);
+		child_write(s, &p, job);
 	if (pid < 0) {
 		res = sriov_fail(s, -errno, "fork: %s", strerror(errno));
 		pipes_close(&p);
@@ -176,32 +185,82 @@ int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, 
 	}
 	fd_replace(&p.go[0], -1);
 	fd_replace(&p.done[1], -1);
-	note_writer(rec, pid, path, text);
-	res = sriov_rec_save(s, rec);
-	sriov_step(s, "before the child goes on");
+	if (rec) {
+		note_writer(rec, pid, job->path, job->text);
+		res = sriov_rec_save(s, rec);
+		sriov_step(s, "before the child goes on");
+	}
 	if (!res && write(p.go[1], "", 1) != 1)
-		res = sriov_fail(s, -EPIPE, "%s: the writing process has gone", path);
+		res = sriov_fail(s, -EPIPE, "%s: the writing process has gone", job->path);
 	/* Without go the child sees the end of the pipe, and ends. */
 	fd_replace(&p.go[1], -1);
-	sriov_step(s, "while the child writes");
+	if (rec)
+		sriov_step(s, "while the child writes");
 	if (!res)
-		res = wait_answer(p.done[0], timeout_ms, &answer);
+		res = wait_answer(p.done[0], job->timeout_ms, &answer);
 	pipes_close(&p);
-	if (res == -ETIMEDOUT)
+	if (res == -ETIMEDOUT) {
+		/* One that changes something goes on, and its record says so. */
+		if (!rec) {
+			kill(pid, SIGKILL);
+			return sriov_fail(s, res,
+					  "%s: %s: the kernel has not answered within %llu ms: "
+					  "the driver of some network device is stuck",
+					  job->path, text, (unsigned long long)job->timeout_ms);
+		}
 		return sriov_fail(s, res,
 				  "%s: writing '%s' has not returned within %llu ms; process %d "
 				  "stays in the kernel until it is done there, or until whoever "
 				  "holds the device lets go",
-				  path, *text == '\n' ? "" : text, (unsigned long long)timeout_ms,
-				  (int)pid);
+				  job->path, text, (unsigned long long)job->timeout_ms, (int)pid);
+	}
 	waitpid(pid, NULL, 0);
-	memset(&rec->writer, 0, sizeof(rec->writer));
+	if (rec)
+		memset(&rec->writer, 0, sizeof(rec->writer));
 	if (res == -EIO)
-		return sriov_fail(s, res, "%s: the process that wrote '%s' was killed", path, text);
-	if (!res && answer.res < 0)
-		res = sriov_fail(s, sriov_kernel_errno(answer.res), "%s: writing '%s': %s", path,
-				 *text == '\n' ? "" : text, strerror(-answer.res));
+		return sriov_fail(s, res, "%s: the process that wrote '%s' was killed", job->path,
+				  text);
+	*result = answer.res;
 	return res;
+}
+
+int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, const char *text)
+{
+	struct job job = { .path = path,
+			   .text = text,
+			   .timeout_ms = write_timeout(s, rec, path, text) };
+	int res, result;
+
+	log_debug("%s: writing '%s'", path, *text == '\n' ? "" : text);
+	sriov_step(s, path);
+	res = do_job(s, rec, &job, &result);
+	if (!res && result < 0)
+		res = sriov_fail(s, sriov_kernel_errno(result), "%s: writing '%s': %s", path,
+				 *text == '\n' ? "" : text, strerror(-result));
+	return res;
+}
+
+int sriov_guard_call(struct sriov *s, struct sriov_rec *rec, const struct sriov_call *call)
+{
+	struct job job = { .path = call->where,
+			   .text = call->text,
+			   .run = call->run,
+			   .timeout_ms = s->timeout_ms ? s->timeout_ms : WRITE_MS };
+	int res, result;
+
+	if (!rec)
+		job.timeout_ms = min_u64(s->asks_hang ? READ_AGAIN_MS : ASK_MS, job.timeout_ms);
+	job.arg = mmap(NULL, call->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (job.arg == MAP_FAILED)
+		return sriov_fail(s, -ENOMEM, "out of memory");
+	memcpy(job.arg, call->arg, call->len);
+	res = do_job(s, rec, &job, &result);
+	s->asks_hang |= res == -ETIMEDOUT;
+	/* A child that is still at it has its own way to that memory. */
+	if (!res)
+		memcpy(call->arg, job.arg, call->len);
+	munmap(job.arg, call->len);
+	return res < 0 ? res : result;
 }
 
 static _Noreturn void child_read(struct pipes *p, const char *const *paths, unsigned int nr)
@@ -255,16 +314,32 @@ static unsigned int read_some(const char *const *paths, unsigned int nr, uint64_
 	return i;
 }
 
-void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
-		      char (*buf)[SRIOV_NAME_LEN], int *res)
+/* True if one has not answered. */
+static bool read_all(const char *const *paths, unsigned int nr, uint64_t timeout_ms,
+		     char (*buf)[SRIOV_NAME_LEN], int *res)
 {
-	uint64_t timeout_ms = s->timeout_ms ? min_u64(s->timeout_ms, READ_MS) : READ_MS;
 	unsigned int done = 0;
+	bool hangs = false;
 
 	memset(res, 0, nr * sizeof(*res));
 	while (done < nr) {
 		done += read_some(paths + done, nr - done, timeout_ms, buf + done, res + done);
-		if (res[done - 1] == -ETIMEDOUT)
+		if (res[done - 1] == -ETIMEDOUT) {
 			timeout_ms = min_u64(timeout_ms, READ_AGAIN_MS);
+			hangs = true;
+		}
 	}
+	return hangs;
+}
+
+void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
+		      char (*buf)[SRIOV_NAME_LEN], int *res)
+{
+	read_all(paths, nr, s->timeout_ms ? min_u64(s->timeout_ms, READ_MS) : READ_MS, buf, res);
+}
+
+void sriov_guard_read_net(struct sriov *s, const char *const *paths, unsigned int nr,
+			  char (*buf)[SRIOV_NAME_LEN], int *res)
+{
+	s->asks_hang |= read_all(paths, nr, s->asks_hang ? READ_AGAIN_MS : READ_MS, buf, res);
 }

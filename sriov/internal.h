@@ -19,11 +19,14 @@ struct sriov_rec;
 
 /*
  * What is asked of the kernel by other means than reading files. Everything
- * returns 0 or -errno. write() runs in a child process.
+ * returns 0 or -errno. All but those of modules and before_change() run in a
+ * child process, with nobody to read what it prints: called by guard.c, ask.c
+ * and disks.c only.
  */
 struct sriov_os {
 	int (*write)(struct sriov *s, const char *path, const char *text);
-	/* Configuration of VFs 0 to nr - 1 by their PF's network device. */
+	/* Configuration of VFs 0 to nr - 1 by their PF's network device. A positive
+	 * number: of so many VFs the kernel has not told. */
 	int (*conf_get)(struct sriov *s, const char *netdev, struct sriov_conf *conf,
 			unsigned int nr);
 	int (*conf_set)(struct sriov *s, const char *netdev, unsigned int vf,
@@ -37,7 +40,7 @@ struct sriov_os {
 	/* -ENOENT if load_module() would not find it. */
 	int (*find_module)(struct sriov *s, const char *name);
 	/* Open this block device as if to keep it, and let go. -EBUSY if the kernel
-	 * uses it. Runs in a child process. */
+	 * uses it. */
 	int (*disk_take)(struct sriov *s, const char *path);
 	/* Called before each change that outlives this process. May be NULL. */
 	void (*before_change)(struct sriov *s, const char *what);
@@ -56,6 +59,7 @@ struct sriov {
 	const struct sriov_os *os;
 	void *os_opaque;
 	int lock_fd; /* -1: not locked */
+	bool asks_hang; /* netlink has not answered once: no use to wait long again */
 	struct pci_access *names; /* NULL until the first look-up */
 	struct sriov_held *held; /* what users.c has seen last */
 	unsigned int nr_held;
@@ -234,6 +238,30 @@ int sriov_guard_write(struct sriov *s, struct sriov_rec *rec, const char *path, 
  * -ETIMEDOUT for the ones that do not answer. buf[i] has SRIOV_NAME_LEN. */
 void sriov_guard_read(struct sriov *s, const char *const *paths, unsigned int nr,
 		      char (*buf)[SRIOV_NAME_LEN], int *res);
+/* The same for files that wait for the lock of all network devices. */
+void sriov_guard_read_net(struct sriov *s, const char *const *paths, unsigned int nr,
+			  char (*buf)[SRIOV_NAME_LEN], int *res);
+
+/* What is asked in another way than by a file. */
+struct sriov_call {
+	const char *where, *text; /* what is done to whom, for sentences and the record */
+	int (*run)(struct sriov *s, void *arg); /* in a child, on a copy of arg */
+	void *arg;
+	size_t len;
+};
+/* With rec it changes rec's function, and is recorded as a write; without, it only
+ * asks. What run() returned; -ETIMEDOUT with its sentence if it does not answer. */
+int sriov_guard_call(struct sriov *s, struct sriov_rec *rec, const struct sriov_call *call);
+
+/* ---- Netlink with a bound: ask.c ---- */
+
+/* As in struct sriov_os. -ETIMEDOUT has its sentence, other errors have none. */
+int sriov_ask_conf(struct sriov *s, const char *netdev, struct sriov_conf *conf, unsigned int nr);
+int sriov_ask_conf_set(struct sriov *s, const char *netdev, unsigned int vf,
+		       const struct sriov_conf *conf);
+int sriov_ask_net_use(struct sriov *s, const char *netdev, struct sriov_blockers *b);
+int sriov_ask_link_set(struct sriov *s, const char *netdev, bool up);
+int sriov_ask_eswitch(struct sriov *s, const char *addr, char *mode);
 
 /* ---- Questions: survey.c ---- */
 
@@ -325,7 +353,7 @@ int sriov_netdevs(const struct sriov *s, const char *addr, char (**netdev)[IFNAM
 /* The PCI function of a network device; -ENODEV. */
 int sriov_netdev_function(const struct sriov *s, const char *netdev, char addr[SRIOV_ADDR_LEN]);
 /* The one of them that configures VFs, "" if none. IFNAMSIZ. */
-void sriov_netdev(const struct sriov *s, const char *addr, char *netdev);
+void sriov_netdev(struct sriov *s, const char *addr, char *netdev);
 
 /* ---- Events: watch.c ---- */
 

@@ -28,13 +28,13 @@ static void pf_confs(struct sriov *s, struct sriov_func *pf, struct sriov_func *
 	/* A VF that is just being removed has no number any more. */
 	for (unsigned int i = 0; i < nr; i++)
 		max = vfs[i].vf_index >= max ? vfs[i].vf_index + 1 : max;
-	if (s->os->eswitch(s, pf->addr, pf->eswitch) < 0)
+	if (sriov_ask_eswitch(s, pf->addr, pf->eswitch) < 0)
 		pf->eswitch[0] = '\0';
 	if (!*pf->netdev || !max)
 		return;
 	conf = calloc((size_t)max, sizeof(*conf));
 	/* A driver without configuration of VFs is no error: they have none. */
-	if (conf && !s->os->conf_get(s, pf->netdev, conf, (unsigned int)max)) {
+	if (conf && !sriov_ask_conf(s, pf->netdev, conf, (unsigned int)max)) {
 		for (unsigned int i = 0; i < nr; i++) {
 			if (vfs[i].vf_index >= 0)
 				vfs[i].conf = conf[vfs[i].vf_index];
@@ -62,34 +62,57 @@ static int port_vf(const char *port)
 	return *end ? -1 : (int)v;
 }
 
-static void find_representors(struct sriov *s, struct sriov_func *pf, struct sriov_func *vfs,
-			      unsigned int nr)
+/* All network devices of this namespace; their number, *netdev is to be freed. */
+static unsigned int all_netdevs(struct sriov *s, char (**netdev)[IFNAMSIZ])
 {
-	char path[SRIOV_PATH_LEN], file[SRIOV_PATH_LEN + 300], text[SRIOV_NAME_LEN];
+	char path[SRIOV_PATH_LEN];
+	char(*grown)[IFNAMSIZ];
+	unsigned int nr = 0;
 	struct dirent *e;
 	DIR *dir;
+
+	*netdev = NULL;
+	sriov_path(s, path, "/sys/class/net");
+	dir = opendir(path);
+	while (dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || strlen(e->d_name) >= IFNAMSIZ)
+			continue;
+		grown = reallocarray(*netdev, nr + 1, sizeof(*grown));
+		if (!grown)
+			break;
+		*netdev = grown;
+		sriov_text(grown[nr++], IFNAMSIZ, "%s", e->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return nr;
+}
+
+static void find_representors(struct sriov *s, struct sriov_func *pf, struct sriov_func *vfs,
+			      unsigned int nr_vfs)
+{
+	char(*netdev)[IFNAMSIZ] = NULL;
+	struct sriov_port *port;
+	unsigned int nr;
 	int vf;
 
 	if (!*pf->switch_id)
 		return;
-	sriov_path(s, path, "/sys/class/net");
-	dir = opendir(path);
-	while (dir && (e = readdir(dir))) {
-		if (e->d_name[0] == '.' || !strcmp(e->d_name, pf->netdev))
+	nr = all_netdevs(s, &netdev);
+	port = nr ? calloc(nr, sizeof(*port)) : NULL;
+	if (port)
+		sriov_port_names(s, netdev, nr, port);
+	for (unsigned int i = 0; port && i < nr; i++) {
+		if (!strcmp(netdev[i], pf->netdev) || strcmp(port[i].switch_id, pf->switch_id) != 0)
 			continue;
-		sriov_text(file, sizeof(file), "%s/%s/phys_switch_id", path, e->d_name);
-		if (sriov_file_read(file, text, sizeof(text)) <= 0 ||
-		    strcmp(text, pf->switch_id) != 0)
-			continue;
-		sriov_text(file, sizeof(file), "%s/%s/phys_port_name", path, e->d_name);
-		vf = sriov_file_read(file, text, sizeof(text)) > 0 ? port_vf(text) : -1;
-		for (unsigned int i = 0; i < nr && vf >= 0; i++) {
-			if (vfs[i].vf_index == vf)
-				sriov_text(vfs[i].representor, IFNAMSIZ, "%s", e->d_name);
+		vf = port_vf(port[i].name);
+		for (unsigned int j = 0; j < nr_vfs && vf >= 0; j++) {
+			if (vfs[j].vf_index == vf)
+				sriov_text(vfs[j].representor, IFNAMSIZ, "%s", netdev[i]);
 		}
 	}
-	if (dir)
-		closedir(dir);
+	free(port);
+	free(netdev);
 }
 
 /* ---- The list ---- */

@@ -158,13 +158,14 @@ static int put_vf(struct sriov *s, const char *pf, const char *addr, const struc
 	sriov_driver_now(s, addr, now);
 	if (*now || sriov_device_ino(s, addr) == kept->device_ino)
 		return 0;
+	if (put_conf(s, pf, kept) < 0)
+		log_warn("%s: is not configured as before: %s", addr, s->err);
+	/* Which may still be under way. */
 	res = sriov_rec_load(s, addr, &rec);
 	if (!res)
 		res = sriov_rec_check_writer(s, &rec);
 	if (res < 0)
 		return res;
-	if (put_conf(s, pf, kept) < 0)
-		log_warn("%s: is not configured as before: %s", addr, s->err);
 	sriov_text(rec.owners, sizeof(rec.owners), "%s", kept->owners);
 	rec.bind = kept->bind;
 	res = sriov_rec_save(s, &rec);

@@ -1,6 +1,7 @@
 /*
  * Configuration of VFs by their PF (rtnetlink) and the mode of its switch
- * (devlink). Called through struct sriov_os. Decides nothing.
+ * (devlink). Called through struct sriov_os, by children of ask.c: there is no
+ * bound on how long it takes. Decides nothing.
  *
  * The list of VFs is asked for without their statistics and taken apart here,
  * over libnl's messages: one attribute has at most 64 KiB, which is 220 VFs with
@@ -27,7 +28,6 @@
 #include <string.h>
 
 #include "core/base.h"
-#include "core/log.h"
 #include "sriov/internal.h"
 
 #define PROTO_8021Q 0x8100
@@ -270,11 +270,8 @@ int sriov_nl_conf_get(struct sriov *s, const char *netdev, struct sriov_conf *co
 			res = ask(&q, msg);
 	}
 	question_close(&q);
-	if (!res && list.nr_seen < list.nr_kernel)
-		log_warn("%s: the kernel told of %u VFs of %u only: their list does not fit its "
-			 "message",
-			 netdev, list.nr_seen, list.nr_kernel);
-	return res;
+	return res < 0 || list.nr_seen >= list.nr_kernel ? res
+							 : (int)(list.nr_kernel - list.nr_seen);
 }
 
 /* ---- Writing ---- */

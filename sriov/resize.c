@@ -191,13 +191,14 @@ static int raise_link(struct sriov *s, struct sriov_rec *rec)
 	if (res < 0)
 		return res;
 	sriov_step(s, netdev);
-	res = s->os->link_set(s, netdev, true);
-	if (res < 0)
+	res = sriov_ask_link_set(s, netdev, true);
+	if (res < 0 && res != -ETIMEDOUT)
 		return sriov_fail(s, res,
 				  "%s: its link %s is down and cannot be set up: %s; VFs need it",
 				  rec->addr, netdev, strerror(-res));
-	log_info("%s: link %s was down and is up now: VFs need it", rec->addr, netdev);
-	return 0;
+	if (!res)
+		log_info("%s: link %s was down and is up now: VFs need it", rec->addr, netdev);
+	return res;
 }
 
 static int lower_link(struct sriov *s, struct sriov_rec *rec)
@@ -208,7 +209,7 @@ static int lower_link(struct sriov *s, struct sriov_rec *rec)
 	if (!rec->resize.link_down || !*netdev)
 		return 0;
 	sriov_step(s, netdev);
-	return s->os->link_set(s, netdev, false);
+	return sriov_ask_link_set(s, netdev, false);
 }
 
 /* One new VF. Not if it has a driver already, as after a process that died. */

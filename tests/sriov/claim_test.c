@@ -476,6 +476,32 @@ static void a_network_device_that_does_not_answer_ends_no_release(void **state)
 	}
 }
 
+/* Its PF's driver is at the VF, so nothing else may be; and that is not forgotten. */
+static void an_item_that_is_still_being_set_back_stops_a_release(void **state)
+{
+	struct sriov_conf conf = some_conf();
+	struct sriov_claim_opts opts = { .owner = "vm1", .vf = FAKE_VF0, .conf = &conf };
+	struct sriov_rec rec;
+
+	assert_int_equal(sriov_claim(s, &opts, addr), 0);
+	s->timeout_ms = 100;
+	fake_file(&fake, "/fake/hang-set", "");
+	assert_int_equal(sriov_release(s, FAKE_VF0, "vm1", 0), -ETIMEDOUT);
+	fake_says(s, "has not returned within 100 ms");
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	assert_int_equal(sriov_release(s, FAKE_VF0, "vm1", SRIOV_RELEASE_FORCE), -EBUSY);
+	fake_says(s, "is still writing");
+	fake_remove(&fake, "/fake/hang-set");
+	do {
+		assert_int_equal(sriov_rec_load(s, FAKE_VF0, &rec), 0);
+	} while (sriov_rec_writer_alive(&rec));
+	next_command();
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 0);
+	assert_int_equal(sriov_rec_load(s, FAKE_VF0, &rec), 0);
+	assert_int_equal(rec.claim.phase, SRIOV_PHASE_NONE);
+}
+
 /* The host's driver is another owner: not before it has been reset. */
 static void what_cannot_be_reset_is_given_back_by_force_only(void **state)
 {
@@ -590,6 +616,7 @@ int main(void)
 		T(files_go_to_the_user_and_come_back),
 		T(what_cannot_be_set_back_keeps_nothing_else_from_it),
 		T(a_network_device_that_does_not_answer_ends_no_release),
+		T(an_item_that_is_still_being_set_back_stops_a_release),
 		T(what_cannot_be_reset_is_given_back_by_force_only),
 		T(vectors_are_given_while_there_is_no_driver),
 		T(a_vf_that_was_made_anew_has_no_owner),

@@ -191,14 +191,62 @@ static void vectors_need_a_file_and_no_driver(void **state)
 	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), -EOPNOTSUPP);
 }
 
+/* rtnetlink has one lock for all: a driver that waits for its card stops everybody. */
+static void a_question_that_is_not_answered_is_given_up(void **state)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_VLAN, .vlan = 1 };
+	struct sriov_list *list;
+	struct sriov_blockers b;
+
+	s->timeout_ms = 100;
+	fake_file(&fake, "/fake/hang-ask", "");
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), -ETIMEDOUT);
+	fake_says(s, "eth0: configuration of its VFs: the kernel has not answered within 100 ms");
+	assert_int_equal(sriov_list(s, SRIOV_LIST_CONF, &list), 0);
+	assert_int_equal(list->func[1].conf.has, 0);
+	/* It is not said to be free. */
+	assert_int_equal(sriov_blockers(s, &list->func[1], &b), 0);
+	assert_int_equal(b.nr, 1);
+	assert_int_equal(b.item[0].kind, SRIOV_BLOCK_STUCK);
+	assert_string_equal(b.item[0].text, "the kernel does not answer who uses eth0v0");
+	sriov_blockers_free(&b);
+	sriov_list_free(list);
+	fake_remove(&fake, "/fake/hang-ask");
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), 0);
+}
+
+static void a_setting_that_is_not_answered_keeps_others_away(void **state)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_VLAN | SRIOV_CONF_TRUST, .vlan = 1 };
+	struct sriov_rec rec;
+
+	s->timeout_ms = 100;
+	fake_file(&fake, "/fake/hang-set", "");
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), -ETIMEDOUT);
+	fake_says(s, "eth0: writing 'trust=off' has not returned within 100 ms");
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), -EBUSY);
+	fake_says(s, "is still writing 'trust=off' to eth0");
+	fake_remove(&fake, "/fake/hang-set");
+	assert_int_equal(sriov_configure(s, FAKE_VF1, &conf), 0);
+	do {
+		assert_int_equal(sriov_rec_load(s, FAKE_VF0, &rec), 0);
+	} while (sriov_rec_writer_alive(&rec));
+	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		T(every_key_is_taken_and_told),	      T(mistakes_are_told),
-		T(what_was_not_asked_for_stays),      T(a_driver_that_lies_is_found_out),
-		T(what_a_driver_cannot_do_is_told),   T(only_vfs_of_network_pfs_are_configured),
+		T(every_key_is_taken_and_told),
+		T(mistakes_are_told),
+		T(what_was_not_asked_for_stays),
+		T(a_driver_that_lies_is_found_out),
+		T(what_a_driver_cannot_do_is_told),
+		T(only_vfs_of_network_pfs_are_configured),
 		T(vectors_need_a_file_and_no_driver),
+		T(a_question_that_is_not_answered_is_given_up),
+		T(a_setting_that_is_not_answered_keeps_others_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,7 @@ void fake_process(const struct fake *f, int pid, const char *comm, const char *c
  *   lose            binding a driver clears the MAC
  *   zero-mac        a MAC of zeroes is refused with EINVAL
  *   netuse/NETDEV   a sentence: the host needs it
+ *   hang-ask, hang-set  netlink does not answer, or do, while this exists
  *   modules/NAME    modprobe knows this driver
  *   busy/DISK       the kernel uses this disk
  */

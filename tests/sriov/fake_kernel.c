@@ -379,11 +379,19 @@ static int fake_write(struct sriov *s, const char *path, const char *text)
 	abort();
 }
 
+/* As a driver that waits for its card with the lock of all network devices. */
+static void wait_for_network(const char *root, const char *file)
+{
+	while (tree_has(root, file))
+		usleep(1000);
+}
+
 static int fake_conf_get(struct sriov *s, const char *netdev, struct sriov_conf *conf,
 			 unsigned int nr)
 {
 	char number[16];
 
+	wait_for_network(s->root, "/fake/hang-ask");
 	tree_get(s->root, "/fake/fail/conf", number, sizeof(number));
 	if (*number)
 		return -atoi(number);
@@ -400,6 +408,7 @@ static int fake_conf_set(struct sriov *s, const char *netdev, unsigned int vf,
 	unsigned int bits = want->has;
 	char number[16];
 
+	wait_for_network(s->root, "/fake/hang-set");
 	if (!conf.has)
 		return -EINVAL;
 	if (bits & SRIOV_CONF_QUERY_RSS)
@@ -434,6 +443,7 @@ static int fake_net_use(struct sriov *s, const char *netdev, struct sriov_blocke
 {
 	char path[PATH_MAX], text[SRIOV_TEXT_LEN];
 
+	wait_for_network(s->root, "/fake/hang-ask");
 	tree_say(path, "/fake/netuse/%s", netdev);
 	tree_get(s->root, path, text, sizeof(text));
 	return *text ? sriov_blocker_add(b, SRIOV_BLOCK_NET, "%s %s", netdev, text) : 0;
@@ -443,6 +453,7 @@ static int fake_link_set(struct sriov *s, const char *netdev, bool up)
 {
 	char path[PATH_MAX];
 
+	wait_for_network(s->root, "/fake/hang-set");
 	tree_say(path, "/sys/class/net/%s/flags", netdev);
 	tree_put(s->root, path, up ? "0x1003\n" : "0x1002\n");
 	return 0;
