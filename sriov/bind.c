@@ -189,27 +189,48 @@ static int need_driver(struct sriov *s, const char *driver)
 	return no_driver(s, driver);
 }
 
-/* VFIO confines a device by its IOMMU group; without one only by force. */
-static int check_iommu(struct sriov *s, const char *addr, unsigned int flags)
+/* UIO gives a device to a program as it is, without telling the IOMMU. */
+static bool is_uio(const char *driver)
 {
-	char text[IOMMU_ERR_LEN], path[SRIOV_PATH_LEN], on[8];
+	return !strncmp(driver, "uio_", 4) || !strcmp(driver, "igb_uio");
+}
+
+/*
+ * VFIO confines a device by its IOMMU group. Under UIO it is confined, and can
+ * reach no memory at all, if its domain is not the one of all memory.
+ */
+static bool is_confined(struct sriov *s, const char *addr, const char *driver, char *why)
+{
 	struct iommu_group *group = NULL;
 	bool confined;
-	int res;
 
-	res = sriov_group(s, addr, &group, text);
-	confined = !res && !group->noiommu;
+	why[0] = '\0';
+	if (sriov_group(s, addr, &group, why) < 0)
+		return false;
+	confined = !group->noiommu && (!is_uio(driver) || !strncmp(group->type, "DMA", 3));
+	if (!confined && !group->noiommu)
+		sriov_text(why, IOMMU_ERR_LEN, "under %s, IOMMU group %d maps everything", driver,
+			   group->id);
 	iommu_group_free(group);
-	if (confined)
+	return confined;
+}
+
+/* Drivers for user space only by force where nothing confines the device. */
+static int check_iommu(struct sriov *s, const char *addr, const char *driver, unsigned int flags)
+{
+	char why[IOMMU_ERR_LEN], path[SRIOV_PATH_LEN], on[8];
+
+	if ((!sriov_driver_is_vfio(driver) && !is_uio(driver)) || is_confined(s, addr, driver, why))
 		return 0;
 	if (!(flags & SRIOV_BIND_NOIOMMU))
 		return sriov_fail(s, -EPERM,
 				  "%s: no IOMMU confines it%s%s: whoever drives it can read and "
-				  "write all memory of this host; --unsafe-no-iommu hands it over "
-				  "all the same",
-				  addr, res < 0 ? ": " : "", res < 0 ? text : "");
+				  "write all memory of this host; bind or claim with "
+				  "--unsafe-no-iommu hands it over all the same",
+				  addr, *why ? ": " : "", why);
 	sriov_path(s, path, "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode");
-	if (sriov_file_read(path, on, sizeof(on)) < 0 || (*on != 'Y' && *on != '1'))
+	if (!is_uio(driver) &&
+	    (sriov_file_read(path, on, sizeof(on)) < 0 || (*on != 'Y' && *on != '1')))
 		return sriov_fail(s, -EPERM, "%s: %s is not Y: VFIO takes no device without IOMMU",
 				  addr, path);
 	log_warn("%s: no IOMMU confines it: its user can read and write all memory of this host",
@@ -322,8 +343,8 @@ int sriov_bind_do(struct sriov *s, struct sriov_rec *rec, const char *driver, un
 	int res;
 
 	res = need_driver(s, driver);
-	if (!res && sriov_driver_is_vfio(driver))
-		res = check_iommu(s, rec->addr, flags);
+	if (!res)
+		res = check_iommu(s, rec->addr, driver, flags);
 	if (res < 0)
 		return res;
 	sriov_driver_now(s, rec->addr, now);
@@ -425,8 +446,8 @@ int sriov_bind_check(struct sriov *s, const char *addr, const char *driver, unsi
 		res = find_driver(s, driver);
 	if (!res && s->os->find_module(s, driver) < 0)
 		return no_driver(s, driver);
-	if (res >= 0 && sriov_driver_is_vfio(driver))
-		res = check_iommu(s, addr, flags);
+	if (res >= 0)
+		res = check_iommu(s, addr, driver, flags);
 	return res < 0 ? res : 0;
 }
 

@@ -294,6 +294,25 @@ static void without_iommu_only_with_consent(void **state)
 }
 
 /* The function goes while its driver is being changed. */
+static void uio_is_as_unsafe_without_an_iommu(void **state)
+{
+	static const char type[] = "/sys/kernel/iommu_groups/20/type";
+
+	fake_file(&fake, "/fake/modules/uio_pci_generic", "");
+	fake_file(&fake, "/fake/modules/igb_uio", "");
+	/* Behind an IOMMU its DMA goes nowhere, unless everything is mapped. */
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "uio_pci_generic", 0), 1);
+	fake_file(&fake, type, "identity\n");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "igb_uio", 0), -EPERM);
+	fake_says(s, "under igb_uio, IOMMU group 20 maps everything: whoever drives it can read");
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	fake_remove(&fake, "/sys/bus/pci/devices/" FAKE_VF1 "/iommu_group");
+	assert_int_equal(sriov_bind(s, FAKE_VF1, "uio_pci_generic", 0), -EPERM);
+	fake_says(s, "--unsafe-no-iommu");
+	assert_string_equal(fake_driver(&fake, FAKE_VF1), "igbvf");
+	assert_int_equal(sriov_bind(s, FAKE_VF1, "uio_pci_generic", SRIOV_BIND_NOIOMMU), 1);
+}
+
 static void a_function_that_vanishes_is_an_answer(void **state)
 {
 	fake_remove(&fake, OVERRIDE(FAKE_VF0));
@@ -343,6 +362,7 @@ int main(void)
 		T(who_has_mapped_a_bar_is_a_user),
 		T(a_mapping_is_explained_by_what_is_open),
 		T(without_iommu_only_with_consent),
+		T(uio_is_as_unsafe_without_an_iommu),
 		T(a_function_that_vanishes_is_an_answer),
 		T(a_record_of_another_boot_is_worth_nothing),
 		T(a_record_that_is_no_record_is_told_and_stops_changes),
