@@ -487,48 +487,6 @@ static int run_attach(struct vf_context *c)
 	return res;
 }
 
-/* ---- Probe ---- */
-
-static void print_probe(const json_t *report)
-{
-	const char *step, *result, *detail;
-	json_t *steps = json_object_get(report, "steps"), *s;
-	size_t i;
-
-	json_array_foreach(steps, i, s)
-	{
-		detail = "";
-		if (!json_unpack(s, "{s:s, s:s, s?s}", "step", &step, "result", &result, "detail",
-				 &detail))
-			printf("%-12s %-8s %s\n", step, result, detail);
-	}
-}
-
-static int run_probe(struct vf_context *c)
-{
-	struct iommu_opts opts = { .backend = (enum iommu_backend)c->opts->backend,
-				   .allow_noiommu = c->opts->given & VF_OPT_UNSAFE };
-	char addr[SRIOV_ADDR_LEN];
-	json_t *report;
-	bool ok;
-	int res;
-
-	res = sriov_resolve(c->s, c->opts->args[0], addr);
-	if (res < 0)
-		return res;
-	report = iommu_probe(&opts, addr, c->opts->token);
-	if (!report)
-		return -ENOMEM;
-	ok = json_is_true(json_object_get(report, "ok"));
-	if (c->opts->given & VF_OPT_JSON) {
-		vf_print_json(report);
-	} else {
-		print_probe(report);
-		json_decref(report);
-	}
-	return ok ? 0 : EXIT_FAILED;
-}
-
 #define KEYS_MAX 12 /* of one command: more than there are */
 #define CHANGES VF_OPT_TIMEOUT
 
@@ -556,7 +514,8 @@ const struct vf_command vf_commands[] = {
 		  VF_OPT_TIMEOUT,
 	  0, run_attach },
 	{ "probe", "FUNCTION", "prove a hand-over: open, read, map, interrupt, reset", 1, 1, false,
-	  VF_OPT_BACKEND | VF_OPT_TOKEN | VF_OPT_UNSAFE | VF_OPT_JSON, 0, run_probe },
+	  CHANGES | VF_OPT_OWNER | VF_OPT_BACKEND | VF_OPT_TOKEN | VF_OPT_UNSAFE | VF_OPT_JSON, 0,
+	  vf_run_probe },
 	{ "release", "VF", "reset, clear and give back", 1, 1, false,
 	  CHANGES | VF_OPT_OWNER | VF_OPT_FORCE | VF_OPT_NO_RESET, 0, run_release },
 	{ "reset", "FUNCTION", "function level reset", 1, 1, false, CHANGES, 0, run_reset },

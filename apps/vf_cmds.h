@@ -13,6 +13,7 @@ struct vf_context;
 /* Commands of other files, as struct vf_command wants them. */
 int vf_run_apply(struct vf_context *c);
 int vf_run_diff(struct vf_context *c);
+int vf_run_probe(struct vf_context *c);
 int vf_run_watch(struct vf_context *c);
 
 /* Takes the reference. */

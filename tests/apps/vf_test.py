@@ -348,6 +348,17 @@ class Life(VfTest):
         self.assertNotIn("claim", self.functions()[VFS[0]])
         self.assertTrue((self.dir / f"other/state/{VFS[0]}.json").exists())
 
+    def test_only_the_owner_probes_what_is_claimed(self):
+        self.ok("create", "eth0", 2)
+        self.ok("claim", "eth0/0", "--owner", "vm1")
+        for args in ([], ["--owner", "vm2"]):
+            self.refused(1, f"{VFS[0]}: is claimed by vm1: probe opens and resets it", "probe",
+                         "eth0/0", *args)
+        # Those below are not of this machine: that is found by trying.
+        for args in (["eth0/0", "--owner", "vm1"], ["eth0/1"]):
+            report = json.loads(self.run_vf("probe", *args, "--json").stdout)
+            self.assertFalse(report["ok"])
+
     def test_files_are_given_to_a_user(self):
         self.ok("create", "eth0", 1)
         me = f"{os.getuid()}:{os.getgid()}"

@@ -251,7 +251,9 @@ def test_a_vf_is_claimed_proved_and_released(lab, vfs, interface):
     assert refused.status == 1 and "vm1" in refused.err
     refused = lab.vf("destroy", NIC, check=False)
     assert refused.status == 1 and "vm1" in refused.err
-    report = lab.vf("probe", address, "--backend", interface, "--json").json
+    refused = lab.vf("probe", address, "--backend", interface, check=False)
+    assert refused.status == 1 and "--owner=vm1" in refused.err
+    report = lab.vf("probe", address, "--owner", "vm1", "--backend", interface, "--json").json
     assert report["ok"] and report["backend"] == interface
     lab.vf("release", address, "--owner", "vm1")
     seen = functions(lab)[address]
@@ -264,7 +266,7 @@ def test_an_nvme_vf_is_handed_over(lab, nvme):
     lab.nvme_online(1)
     for interface in lab.interfaces():
         address = lab.vf("claim", NVME_VFS[0], "--owner", "vm1").out.strip()
-        report = lab.vf("probe", address, "--backend", interface, "--json").json
+        report = lab.vf("probe", address, "--owner", "vm1", "--backend", interface, "--json").json
         steps = {s["step"]: s for s in report["steps"]}
         # Its capabilities register: at least two entries a queue.
         assert int(steps["bar"]["word"], 16) & 0xffff > 0
@@ -301,11 +303,12 @@ def test_an_ordinary_user_uses_what_was_claimed(lab, vfs):
     """No root, no capability: only the device's files are his."""
     lab.vf("claim", vfs[0], "--owner", "vm1", "--user", "nobody")
     user = "setpriv --reuid=nobody --regid=nogroup --clear-groups "
-    report = lab.run(user + lab.vf_command("probe", vfs[0], "--backend", "group", "--json")).json
+    words = ("probe", vfs[0], "--backend", "group", "--json", "--owner")
+    report = lab.run(user + lab.vf_command(*words, "vm1")).json
     assert report["ok"]
     lab.vf("release", vfs[0], "--owner", "vm1")
     lab.vf("claim", vfs[0], "--owner", "vm2")
-    refused = lab.run(user + lab.vf_command("probe", vfs[0], "--backend", "group"), check=False)
+    refused = lab.run(user + lab.vf_command(*words, "vm2"), check=False)
     assert refused.status == 1 and "Permission denied" in refused.out + refused.err
     lab.vf("release", vfs[0], "--owner", "vm2")
 
