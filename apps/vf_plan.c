@@ -27,10 +27,10 @@ static void told_json(void *opaque, const struct sriov_change *change)
 {
 	json_t *list = opaque, *item;
 
-	item = json_pack("{s:s, s:s, s:s}", "where", change->where, "change", change->text, "state",
-			 states[change->state]);
+	item = json_pack("{s:o, s:o, s:s}", "where", sriov_json_text(change->where), "change",
+			 sriov_json_text(change->text), "state", states[change->state]);
 	if (*change->reason)
-		json_object_set_new(item, "reason", json_string(change->reason));
+		json_object_set_new(item, "reason", sriov_json_text(change->reason));
 	json_array_append_new(list, item);
 }
 

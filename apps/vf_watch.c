@@ -49,13 +49,13 @@ static void told_json(void *opaque, const struct sriov_event *e)
 	json_object_set_new(o, "time", json_string(when));
 	json_object_set_new(o, "event", json_string(sriov_event_names[e->kind]));
 	if (*e->addr)
-		json_object_set_new(o, "address", json_string(e->addr));
+		json_object_set_new(o, "address", sriov_json_text(e->addr));
 	if (*e->pf)
-		json_object_set_new(o, "pf", json_string(e->pf));
+		json_object_set_new(o, "pf", sriov_json_text(e->pf));
 	if (*e->netdev)
-		json_object_set_new(o, "netdev", json_string(e->netdev));
+		json_object_set_new(o, "netdev", sriov_json_text(e->netdev));
 	if (*e->detail || e->kind == SRIOV_EVENT_DRIVER)
-		json_object_set_new(o, "detail", json_string(e->detail));
+		json_object_set_new(o, "detail", sriov_json_text(e->detail));
 	json_dumpf(o, stdout, JSON_COMPACT);
 	putchar('\n');
 	json_decref(o);

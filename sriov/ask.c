@@ -81,7 +81,8 @@ static int run_net_use(struct sriov *s, void *arg)
 
 	res = s->os->net_use(s, q->name, &b);
 	q->nr = (unsigned int)min_u64(b.nr, USES_MAX);
-	memcpy(q->use, b.item, q->nr * sizeof(*b.item));
+	if (q->nr)
+		memcpy(q->use, b.item, q->nr * sizeof(*b.item));
 	sriov_blockers_free(&b);
 	return res;
 }

@@ -30,8 +30,7 @@ int sriov_blocker_add(struct sriov_blockers *b, enum sriov_blocker_kind kind, co
 	b->item = grown;
 	grown[b->nr].kind = kind;
 	va_start(ap, fmt);
-	if (vsnprintf(grown[b->nr].text, sizeof(grown->text), fmt, ap) < 0)
-		grown[b->nr].text[0] = '\0';
+	sriov_text_v(grown[b->nr].text, sizeof(grown->text), fmt, ap);
 	va_end(ap);
 	b->nr++;
 	return 0;

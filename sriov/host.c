@@ -30,11 +30,27 @@
 #define LOCK_WAIT_MS 20000
 #define LOCK_POLL_MS 20
 
-static void text_v(char *buf, size_t len, const char *fmt, va_list ap)
+/* Bytes that a character of UTF-8 has by its first one; 1 if that begins none. */
+static size_t utf8_len(unsigned char first)
 {
-	/* Being cut is what the caller accepted. */
-	if (vsnprintf(buf, len, fmt, ap) < 0)
+	return first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+}
+
+void sriov_text_v(char *buf, size_t len, const char *fmt, va_list ap)
+{
+	int n = vsnprintf(buf, len, fmt, ap);
+	size_t last;
+
+	if (n < 0)
 		buf[0] = '\0';
+	if (n < 0 || (size_t)n < len || len < 2)
+		return;
+	/* Being cut is what the caller accepted, but not within a character. */
+	last = len - 2;
+	for (int i = 0; i < 3 && last && ((unsigned char)buf[last] & 0xc0) == 0x80; i++)
+		last--;
+	if (last + utf8_len((unsigned char)buf[last]) > len - 1)
+		buf[last] = '\0';
 }
 
 void sriov_text(char *buf, size_t len, const char *fmt, ...)
@@ -42,7 +58,7 @@ void sriov_text(char *buf, size_t len, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	text_v(buf, len, fmt, ap);
+	sriov_text_v(buf, len, fmt, ap);
 	va_end(ap);
 }
 
@@ -52,7 +68,7 @@ void sriov_text_add(char *buf, size_t len, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	text_v(buf + used, len - used, fmt, ap);
+	sriov_text_v(buf + used, len - used, fmt, ap);
 	va_end(ap);
 }
 
@@ -62,7 +78,7 @@ int sriov_fail(struct sriov *s, int code, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	text_v(text, sizeof(text), fmt, ap);
+	sriov_text_v(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	memcpy(s->err, text, sizeof(text));
 	return code;
@@ -79,7 +95,7 @@ void sriov_fail_more(struct sriov *s, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	text_v(text, sizeof(text), fmt, ap);
+	sriov_text_v(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	sriov_text_add(text, sizeof(text), "%s", s->err);
 	memcpy(s->err, text, sizeof(text));
@@ -97,7 +113,7 @@ void sriov_path(const struct sriov *s, char *path, const char *fmt, ...)
 
 	memcpy(path, s->root, used);
 	va_start(ap, fmt);
-	text_v(path + used, SRIOV_PATH_LEN - used, fmt, ap);
+	sriov_text_v(path + used, SRIOV_PATH_LEN - used, fmt, ap);
 	va_end(ap);
 }
 

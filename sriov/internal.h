@@ -7,6 +7,7 @@
 #ifndef RINGBOLT_SRIOV_INTERNAL_H
 #define RINGBOLT_SRIOV_INTERNAL_H
 
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "sriov/sriov.h"
@@ -76,7 +77,9 @@ int sriov_fail(struct sriov *s, int code, const char *fmt, ...)
 int sriov_kernel_errno(int res);
 /* Put a beginning before the sentence that is there. */
 void sriov_fail_more(struct sriov *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* snprintf() for where being cut is fine. */
+/* snprintf() for where being cut is fine; whole characters stay whole. */
+void sriov_text_v(char *buf, size_t len, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
 void sriov_text(char *buf, size_t len, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Text that does not fit is appended as far as it does. */
 void sriov_text_add(char *buf, size_t len, const char *fmt, ...)

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base.h"
 #include "sriov/internal.h"
@@ -13,11 +14,61 @@
 static const char *const claim_names[] = { "none", "held", "stale", "moving" };
 static_assert(ARRAY_SIZE(claim_names) == SRIOV_CLAIM_CNT, "a word per state");
 
+/* Bytes of the character that text begins with, 0 if it is none. Unicode, "UTF-8",
+ * table "Well-Formed UTF-8 Byte Sequences". */
+static size_t character(const unsigned char *text)
+{
+	unsigned char low = 0x80, high = 0xbf;
+	size_t len;
+
+	if (*text < 0x80)
+		return 1;
+	if (*text < 0xc2 || *text > 0xf4)
+		return 0;
+	len = *text < 0xe0 ? 2 : *text < 0xf0 ? 3 : 4;
+	/* No long forms, no surrogates, nothing above U+10FFFF. */
+	if (*text == 0xe0)
+		low = 0xa0;
+	else if (*text == 0xed)
+		high = 0x9f;
+	else if (*text == 0xf0)
+		low = 0x90;
+	else if (*text == 0xf4)
+		high = 0x8f;
+	for (size_t i = 1; i < len; i++) {
+		if (text[i] < low || text[i] > high)
+			return 0;
+		low = 0x80;
+		high = 0xbf;
+	}
+	return len;
+}
+
+json_t *sriov_json_text(const char *text)
+{
+	static const char instead[] = "\xef\xbf\xbd";
+	char *clean = malloc(strlen(text) * (sizeof(instead) - 1) + 1), *end = clean;
+	json_t *json;
+	size_t len;
+
+	if (!clean)
+		return NULL;
+	while (*text) {
+		len = character((const unsigned char *)text);
+		end = mempcpy(end, len ? text : instead, len ? len : sizeof(instead) - 1);
+		text += len ? len : 1;
+	}
+	*end = '\0';
+	json = json_string(clean);
+	free(clean);
+	return json;
+}
+
 /* Left out if it is "": absent and empty are the same to who reads it. */
 static void set_text(json_t *o, const char *key, const char *text)
 {
 	if (*text)
-		json_object_set_new(o, key, json_string(text));
+		json_object_set_new(o, key, sriov_json_text(text));
 }
 
 static void set_hex(json_t *o, const char *key, unsigned int v, int digits)
@@ -94,27 +145,32 @@ static void set_claim(json_t *o, const struct sriov_func *f)
 
 	set_text(o, "owners", f->owners);
 	if (f->bound_by_us)
-		json_object_set_new(o, "original-driver", json_string(f->original_driver));
+		json_object_set_new(o, "original-driver", sriov_json_text(f->original_driver));
 	if (f->claim == SRIOV_CLAIM_NONE)
 		return;
-	claim = json_pack("{s:s, s:s}", "state", claim_names[f->claim], "owner", f->owner);
+	claim = json_pack("{s:s, s:o}", "state", claim_names[f->claim], "owner",
+			  sriov_json_text(f->owner));
 	if (f->owner_pid)
 		json_object_set_new(claim, "pid", json_integer(f->owner_pid));
 	json_object_set_new(o, "claim", claim);
 }
 
+static void add_blocker(json_t *list, enum sriov_blocker_kind kind, const char *text)
+{
+	json_array_append_new(list, json_pack("{s:s, s:o}", "kind", sriov_blocker_names[kind],
+					      "text", sriov_json_text(text)));
+}
+
 static void set_blockers(struct sriov *s, json_t *o, const struct sriov_func *f)
 {
-	struct sriov_blockers b;
-	json_t *list;
+	struct sriov_blockers b = { 0 };
+	json_t *list = json_array();
 
+	/* Not known is not free. */
 	if (sriov_blockers(s, f, &b) < 0)
-		return;
-	list = json_array();
+		add_blocker(list, SRIOV_BLOCK_STUCK, sriov_error(s));
 	for (unsigned int i = 0; i < b.nr; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "kind",
-						      sriov_blocker_names[b.item[i].kind], "text",
-						      b.item[i].text));
+		add_blocker(list, b.item[i].kind, b.item[i].text);
 	json_object_set_new(o, "blockers", list);
 	sriov_blockers_free(&b);
 }

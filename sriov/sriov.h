@@ -145,6 +145,8 @@ void sriov_list_free(struct sriov_list *list); /* accepts NULL */
 int sriov_func_read(struct sriov *s, const char *addr, unsigned int flags, struct sriov_func *f);
 /* Everything, with blockers (below) and the group's members. NULL: no memory. */
 json_t *sriov_func_json(struct sriov *s, const struct sriov_func *f);
+/* Text of the machine: JSON is UTF-8, what is none becomes U+FFFD. NULL: no memory. */
+json_t *sriov_json_text(const char *text);
 
 /* iommu_group_read() and iommu_acs_path() of this machine. */
 int sriov_group(struct sriov *s, const char *addr, struct iommu_group **group, char *err);

@@ -203,6 +203,41 @@ static void everything_is_in_the_json(void **state)
 	sriov_list_free(l);
 }
 
+static const char *blocker_text(const json_t *o)
+{
+	const json_t *list = json_object_get(o, "blockers");
+
+	assert_int_equal(json_array_size(list), 1);
+	return json_string_value(json_object_get(json_array_get(list, 0), "text"));
+}
+
+/* A mount point may be called anything; JSON is UTF-8. */
+static void text_that_is_no_utf8_hides_nothing(void **state)
+{
+	static const char instead[] = "\xef\xbf\xbd";
+	char many[302] = "x";
+	struct sriov_func f;
+	const char *text;
+	json_t *o;
+
+	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
+	fake_file(&fake, "/fake/netuse/eth0v0", "\xe9 \xc3\xa9 \xed\xa0\x80 \xf4\x90\x80\x80\n");
+	o = sriov_func_json(s, &f);
+	text = blocker_text(o);
+	assert_non_null(text);
+	assert_int_equal(strncmp(text, "eth0v0 \xef\xbf\xbd \xc3\xa9 \xef\xbf\xbd", 15), 0);
+	json_decref(o);
+	/* Cut where it is too long, but between two characters. */
+	for (int i = 0; i < 150; i++)
+		memcpy(many + 2 * i + 1, "\xc3\xa9", 2);
+	fake_file(&fake, "/fake/netuse/eth0v0", many);
+	o = sriov_func_json(s, &f);
+	text = blocker_text(o);
+	assert_int_equal(strlen(text), SRIOV_TEXT_LEN - 2);
+	assert_null(strstr(text, instead));
+	json_decref(o);
+}
+
 static void functions_have_many_names(void **state)
 {
 	static const struct {
@@ -267,6 +302,7 @@ int main(void)
 		T(representors_are_found),
 		T(what_vanishes_meanwhile_is_left_out),
 		T(everything_is_in_the_json),
+		T(text_that_is_no_utf8_hides_nothing),
 		T(functions_have_many_names),
 		T(addresses_are_spelled_as_the_kernel_does),
 	};
