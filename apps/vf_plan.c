@@ -46,7 +46,8 @@ static int walk(struct vf_context *c, bool apply, int *nr)
 	res = sriov_plan_load(c->s, c->opts->args[0], &plan);
 	if (res < 0)
 		return res;
-	if (apply)
+	res = sriov_plan_check(c->s, plan);
+	if (!res && apply)
 		res = sriov_lock(c->s);
 	if (!res) {
 		list = as_json ? json_array() : NULL;

@@ -13,6 +13,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,18 +153,34 @@ static int give(struct sriov *s, struct sriov_rec *rec, const char *driver)
 	return res;
 }
 
-/* 1: it is there, or needs not be; 0: only its module may be. */
-static int find_driver(struct sriov *s, const char *driver)
+int sriov_driver_check(struct sriov *s, const char *driver)
 {
-	char path[SRIOV_PATH_LEN];
+	size_t len = strlen(driver);
 
-	if (!strcmp(driver, SRIOV_DRIVER_NONE) || !strcmp(driver, SRIOV_DRIVER_DEFAULT) || !*driver)
-		return 1;
-	if (strchr(driver, '/') || *driver == '.' || strlen(driver) >= SRIOV_NAME_LEN)
+	/* A file's name: it becomes part of a path. */
+	for (size_t i = 0; i < len; i++) {
+		if (driver[i] == '/' || !isgraph((unsigned char)driver[i]))
+			len = 0;
+	}
+	if (!len || *driver == '.' || len >= SRIOV_NAME_LEN)
 		return sriov_fail(s, -EINVAL,
 				  "'%.80s': expected the name of a driver, none or "
 				  "default",
 				  driver);
+	return 0;
+}
+
+/* 1: it is there, or needs not be; 0: only its module may be. */
+static int find_driver(struct sriov *s, const char *driver)
+{
+	char path[SRIOV_PATH_LEN];
+	int res;
+
+	if (!strcmp(driver, SRIOV_DRIVER_NONE) || !strcmp(driver, SRIOV_DRIVER_DEFAULT) || !*driver)
+		return 1;
+	res = sriov_driver_check(s, driver);
+	if (res < 0)
+		return res;
 	sriov_path(s, path, "/sys/bus/pci/drivers/%s", driver);
 	return sriov_file_exists(path);
 }

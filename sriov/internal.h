@@ -308,6 +308,8 @@ int sriov_bind_check(struct sriov *s, const char *addr, const char *driver, unsi
 int sriov_bind_vectors(struct sriov *s, const char *addr, uint64_t vectors);
 /* As it was when it was claimed. The record may be left for the caller to save. */
 int sriov_bind_return(struct sriov *s, struct sriov_rec *rec);
+/* -EINVAL if it cannot be the name of a driver. */
+int sriov_driver_check(struct sriov *s, const char *driver);
 /* -EINVAL if it is no name of an owner. */
 int sriov_owner_check(struct sriov *s, const char *owner);
 /* What sriov_resize() would refuse before it changes anything. */

@@ -206,7 +206,8 @@ static void tell_new(struct walk *w, const struct sriov_plan_pf *pf, const char 
 }
 
 /* True if the VFs that the plan speaks of are there. */
-static bool walk_count(struct walk *w, const struct sriov_plan_pf *pf, const struct sriov_func *f)
+static bool walk_count(struct walk *w, const struct sriov_plan *plan,
+		       const struct sriov_plan_pf *pf, const struct sriov_func *f)
 {
 	struct sriov_resize want = { .nr_vfs = pf->vfs,
 				     .replace = pf->replace,
@@ -223,6 +224,8 @@ static bool walk_count(struct walk *w, const struct sriov_plan_pf *pf, const str
 		res = sriov_resize(w->s, f->addr, &want);
 	else
 		res = sriov_resize_check(w->s, f, &want);
+	if (res == -ERANGE)
+		sriov_fail_more(w->s, "%s:%d: vfs: ", plan->name, pf->vfs_line);
 	tell(w, f->addr, change, res);
 	if (res >= 0 && !w->apply)
 		tell_new(w, pf, f->addr);
@@ -245,7 +248,7 @@ static void walk_pf(struct walk *w, const struct sriov_plan *plan, const struct 
 		tell(w, where, "pf", res == -EINVAL ? -ENODEV : res);
 		return;
 	}
-	if (!walk_count(w, pf, &f))
+	if (!walk_count(w, plan, pf, &f))
 		return;
 	nr = sriov_vf_addrs(w->s, addr, &vf);
 	for (int i = 0; i < nr; i++) {

@@ -33,7 +33,7 @@ struct sriov_plan_vf {
 
 struct sriov_plan_pf {
 	char pf[SRIOV_NAME_LEN];
-	int line;
+	int line, vfs_line;
 	unsigned int vfs;
 	bool has_owners, replace;
 	char driver[SRIOV_NAME_LEN]; /* "": auto */
@@ -54,6 +54,8 @@ int sriov_plan_load(struct sriov *s, const char *path, struct sriov_plan **plan)
 int sriov_plan_parse(struct sriov *s, const char *name, const char *text, size_t len,
 		     struct sriov_plan **plan);
 void sriov_plan_free(struct sriov_plan *plan); /* accepts NULL */
+/* -EINVAL, "FILE:LINE: ..." if two of its PFs are one on this machine. */
+int sriov_plan_check(struct sriov *s, const struct sriov_plan *plan);
 
 enum sriov_change_state {
 	SRIOV_CHANGE_WANTED, /* would be done */

@@ -1,7 +1,7 @@
 /*
  * Reading a plan: YAML by libyaml, which keeps the line of every node, so that a
- * mistake can be told with its place. Called by sriov_plan_load() and the
- * fuzzer. Looks at no device.
+ * mistake can be told with its place. Called by programs and the fuzzer. Looks at
+ * no device, but for sriov_plan_check().
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -153,6 +153,17 @@ static int owners(struct reader *r, const yaml_node_t *node, char *target)
 	return 0;
 }
 
+static int driver(struct reader *r, const yaml_node_t *node, char *target)
+{
+	int res = short_text(r, node, "driver", target, SRIOV_NAME_LEN);
+
+	if (!res && sriov_driver_check(r->s, target) < 0) {
+		sriov_fail_more(r->s, "%s:%d: driver: ", r->plan->name, line_of(node));
+		res = -EINVAL;
+	}
+	return res;
+}
+
 /* The index of a key in its table, or -EINVAL if it is none or came before. */
 static int find_key(struct reader *r, const yaml_node_t *node, const struct opt_desc *table,
 		    const char *what, uint64_t *seen)
@@ -214,7 +225,7 @@ static int vf_item(struct reader *r, const yaml_node_t *key, const yaml_node_t *
 	if (!strcmp(name, "driver")) {
 		if (*vf->driver)
 			return wrong(r, key, "vf: driver: the key is given twice");
-		return short_text(r, value, "driver", vf->driver, sizeof(vf->driver));
+		return driver(r, value, vf->driver);
 	}
 	text = scalar(r, value, name);
 	if (!text)
@@ -294,9 +305,10 @@ static int pf_item(struct reader *r, int key, const yaml_node_t *value, struct s
 	case PF_VFS:
 		res = typed_value(r, value, "vfs", &count, &number);
 		pf->vfs = (unsigned int)number;
+		pf->vfs_line = line_of(value);
 		return res;
 	case PF_DRIVER:
-		return short_text(r, value, "driver", pf->driver, sizeof(pf->driver));
+		return driver(r, value, pf->driver);
 	case PF_OWNERS:
 		pf->has_owners = true;
 		return owners(r, value, pf->owners);
@@ -307,6 +319,26 @@ static int pf_item(struct reader *r, int key, const yaml_node_t *value, struct s
 	}
 }
 
+/* Of another VF before it, in any PF: one network has an address once. */
+static int check_macs(struct reader *r, const struct sriov_plan_vf *vf)
+{
+	const struct sriov_plan *plan = r->plan;
+
+	for (unsigned int i = 0; i < plan->nr && vf->conf.has & SRIOV_CONF_MAC; i++) {
+		const struct sriov_plan_pf *pf = &plan->pf[i];
+
+		for (unsigned int j = 0; j < pf->nr && &pf->vf[j] != vf; j++) {
+			if (pf->vf[j].conf.has & SRIOV_CONF_MAC &&
+			    !memcmp(pf->vf[j].conf.mac, vf->conf.mac, sizeof(vf->conf.mac)))
+				return sriov_fail(r->s, -EINVAL,
+						  "%s:%d: vf: mac: expected an address for one "
+						  "VF, line %d has it as well",
+						  plan->name, vf->line, pf->vf[j].line);
+		}
+	}
+	return 0;
+}
+
 static int check_pf(struct reader *r, const yaml_node_t *node, const struct sriov_plan_pf *pf)
 {
 	for (unsigned int i = 0; i < pf->nr; i++) {
@@ -315,6 +347,10 @@ static int check_pf(struct reader *r, const yaml_node_t *node, const struct srio
 					  "%s:%d: vf: %u: expected an index less than vfs, which "
 					  "is %u",
 					  r->plan->name, pf->vf[i].line, pf->vf[i].last, pf->vfs);
+	}
+	for (unsigned int i = 0; i < pf->nr; i++) {
+		if (check_macs(r, &pf->vf[i]) < 0)
+			return -EINVAL;
 	}
 	for (unsigned int i = 0; i + 1 < r->plan->nr; i++) {
 		if (!strcmp(r->plan->pf[i].pf, pf->pf))
@@ -456,6 +492,29 @@ int sriov_plan_load(struct sriov *s, const char *path, struct sriov_plan **plan)
 		res = sriov_plan_parse(s, path, text, len, plan);
 	fclose(file);
 	free(text);
+	return res;
+}
+
+int sriov_plan_check(struct sriov *s, const struct sriov_plan *plan)
+{
+	char(*addr)[SRIOV_ADDR_LEN] = calloc(plan->nr + 1, sizeof(*addr));
+	int res = addr ? 0 : sriov_fail(s, -ENOMEM, "out of memory");
+
+	for (unsigned int i = 0; i < plan->nr && !res; i++) {
+		/* What is not there is told when it is wanted. */
+		if (sriov_resolve(s, plan->pf[i].pf, addr[i]) < 0)
+			addr[i][0] = '\0';
+		for (unsigned int j = 0; j < i && *addr[i] && !res; j++) {
+			if (!strcmp(addr[i], addr[j]))
+				res = sriov_fail(
+					s, -EINVAL,
+					"%s:%d: pf: %s: expected once, it is %s, which line "
+					"%d has as %s",
+					plan->name, plan->pf[i].line, plan->pf[i].pf, addr[i],
+					plan->pf[j].line, plan->pf[j].pf);
+		}
+	}
+	free(addr);
 	return res;
 }
 

@@ -389,7 +389,15 @@ class Plans(VfTest):
         plan = self.put("vf.yaml", self.PLAN.replace("vfs: 2", "vfs: 9"))
         done = self.run_vf("apply", plan)
         self.assertEqual((done.returncode, done.stderr), (1, ""))
-        self.assertIn(f"! {PF}: vfs 0 -> 9: {PF}: expected at most 7 VFs, found 9", done.stdout)
+        self.assertIn(f"! {PF}: vfs 0 -> 9: {plan}:3: vfs: {PF}: expected at most 7 VFs, found 9",
+                      done.stdout)
+
+    def test_one_pf_under_two_names_is_found_before_anything_is_done(self):
+        plan = self.put("vf.yaml", self.PLAN + "  - {pf: '01:00.0', vfs: 3}\n")
+        for command in (["apply"], ["diff"], ["apply", "--dry-run"]):
+            self.refused(2, f"{plan}:6: pf: 01:00.0: expected once, it is {PF}, which line 2 has as "
+                         "eth0", *command, plan)
+        self.assertEqual(self.functions()[PF]["pf"]["vfs"], 0)
 
 
 class Trouble(VfTest):

@@ -293,6 +293,16 @@ static void every_mistake_is_told_with_its_line(void **state)
 		  "vf: expected keys with values, found a value" },
 		{ "pfs:\n- {pf: eth0, vfs: 1}\n- {pf: eth0, vfs: 2}\n",
 		  "vf.yaml:3: pf: eth0: expected once, line 2 has it as well" },
+		{ "pfs:\n- pf: eth0\n  vfs: 2\n  vf:\n    0: {mac: '02:00:00:00:00:aa'}\n"
+		  "    1: {mac: '02:00:00:00:00:AA'}\n",
+		  "vf.yaml:6: vf: mac: expected an address for one VF, line 5 has it as well" },
+		{ "pfs:\n- {pf: eth0, vfs: 1, vf: {0: {mac: '02:00:00:00:00:aa'}}}\n"
+		  "- {pf: eth1, vfs: 1, vf: {0: {mac: '02:00:00:00:00:aa'}}}\n",
+		  "vf.yaml:3: vf: mac: expected an address for one VF, line 2 has it as well" },
+		{ "pfs:\n- {pf: eth0, vfs: 1,\n   driver: ../x}\n",
+		  "vf.yaml:3: driver: '../x': expected the name of a driver" },
+		{ "pfs:\n- {pf: eth0, vfs: 1, vf: {0: {driver: 'a b'}}}\n",
+		  "vf.yaml:2: driver: 'a b': expected the name of a driver" },
 		{ "pfs: []\n---\npfs: []\n",
 		  "vf.yaml:3: expected one document, found another one" },
 		{ "pfs:\n\t- x\n", "vf.yaml:2: while scanning" },
