@@ -106,7 +106,7 @@ static int run_eswitch(struct sriov *s, void *arg)
 {
 	struct question *q = arg;
 
-	return s->os->eswitch(s, q->name, q->mode);
+	return s->os->eswitch(s, "pci", q->name, q->mode);
 }
 
 int sriov_ask_eswitch(struct sriov *s, const char *addr, char *mode)

@@ -36,7 +36,7 @@ struct sriov_os {
 	int (*net_use)(struct sriov *s, const char *netdev, struct sriov_blockers *b);
 	int (*link_set)(struct sriov *s, const char *netdev, bool up);
 	/* -EOPNOTSUPP without devlink. mode has SRIOV_NAME_LEN. */
-	int (*eswitch)(struct sriov *s, const char *addr, char *mode);
+	int (*eswitch)(struct sriov *s, const char *bus, const char *name, char *mode);
 	int (*load_module)(struct sriov *s, const char *name);
 	/* -ENOENT if load_module() would not find it. */
 	int (*find_module)(struct sriov *s, const char *name);

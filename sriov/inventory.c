@@ -44,22 +44,22 @@ static void pf_confs(struct sriov *s, struct sriov_func *pf, struct sriov_func *
 }
 
 /*
- * A representor is a port of the PF's switch that is called pf0vf3, c1pf0vf3 or
- * just 3, and is no VF itself. Linux, Documentation/networking/switchdev.rst,
- * "Switch ID" and "Port Netdev Naming".
+ * The VF of this PF that a port of its switch stands for, -1 if for none. A
+ * representor is called pf0vf3 (by the function number of the PF: ports of one
+ * card may share a switch) or just 3, and is no VF itself. One of another
+ * controller, c1pf0vf3, stands for a VF of the machine that the card is in. Linux,
+ * Documentation/networking/switchdev.rst, "Port Netdev Naming", and
+ * devlink-port.rst.
  */
-static int port_vf(const char *port)
+static int port_vf(const struct sriov_func *pf, const char *port)
 {
-	const char *vf = strstr(port, "vf");
-	const char *digits = vf && strncmp(port, "pf", 2) != 0 && *port != 'c' ? NULL : vf;
-	char *end;
-	long v;
+	unsigned int number, vf;
+	char end, function = pf->addr[strlen(pf->addr) - 1];
 
-	digits = vf ? (digits ? vf + 2 : NULL) : port;
-	if (!digits || !isdigit((unsigned char)*digits))
-		return -1;
-	v = strtol(digits, &end, 10);
-	return *end ? -1 : (int)v;
+	if (sscanf(port, "pf%uvf%u%c", &number, &vf, &end) == 2)
+		return number == (unsigned int)(function - '0') && vf < SRIOV_VFS_MAX ? (int)vf
+										      : -1;
+	return sscanf(port, "%u%c", &vf, &end) == 1 && vf < SRIOV_VFS_MAX ? (int)vf : -1;
 }
 
 /* All network devices of this namespace; their number, *netdev is to be freed. */
@@ -105,7 +105,7 @@ static void find_representors(struct sriov *s, struct sriov_func *pf, struct sri
 	for (unsigned int i = 0; port && i < nr; i++) {
 		if (!strcmp(netdev[i], pf->netdev) || strcmp(port[i].switch_id, pf->switch_id) != 0)
 			continue;
-		vf = port_vf(port[i].name);
+		vf = port_vf(pf, port[i].name);
 		for (unsigned int j = 0; j < nr_vfs && vf >= 0; j++) {
 			if (vfs[j].vf_index == vf)
 				sriov_text(vfs[j].representor, IFNAMSIZ, "%s", netdev[i]);

@@ -385,7 +385,7 @@ static int on_eswitch(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
-int sriov_nl_eswitch(struct sriov *s, const char *addr, char *mode)
+int sriov_nl_eswitch(struct sriov *s, const char *bus, const char *name, char *mode)
 {
 	struct question q = { .valid = on_eswitch, .arg = mode };
 	struct nl_msg *msg = NULL;
@@ -403,8 +403,8 @@ int sriov_nl_eswitch(struct sriov *s, const char *addr, char *mode)
 	if (!msg ||
 	    !genlmsg_put(msg, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, 0, DEVLINK_CMD_ESWITCH_GET,
 			 DEVLINK_GENL_VERSION) ||
-	    nla_put_string(msg, DEVLINK_ATTR_BUS_NAME, "pci") < 0 ||
-	    nla_put_string(msg, DEVLINK_ATTR_DEV_NAME, addr) < 0) {
+	    nla_put_string(msg, DEVLINK_ATTR_BUS_NAME, bus) < 0 ||
+	    nla_put_string(msg, DEVLINK_ATTR_DEV_NAME, name) < 0) {
 		res = -ENOMEM;
 		nlmsg_free(msg);
 		goto out;

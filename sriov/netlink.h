@@ -13,7 +13,8 @@ int sriov_nl_conf_get(struct sriov *s, const char *netdev, struct sriov_conf *co
 int sriov_nl_conf_set(struct sriov *s, const char *netdev, unsigned int vf,
 		      const struct sriov_conf *conf);
 int sriov_nl_link_set(struct sriov *s, const char *netdev, bool up);
-int sriov_nl_eswitch(struct sriov *s, const char *addr, char *mode);
+/* As devlink names devices: pci/0000:3b:00.0. */
+int sriov_nl_eswitch(struct sriov *s, const char *bus, const char *name, char *mode);
 int sriov_nl_net_use(struct sriov *s, const char *netdev, struct sriov_blockers *b);
 
 /* -errno for an error of libnl, which has numbers of its own. */

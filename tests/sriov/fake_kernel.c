@@ -459,7 +459,7 @@ static int fake_link_set(struct sriov *s, const char *netdev, bool up)
 	return 0;
 }
 
-static int fake_eswitch(struct sriov *s, const char *addr, char *mode)
+static int fake_eswitch(struct sriov *s, const char *bus, const char *addr, char *mode)
 {
 	char path[PATH_MAX];
 

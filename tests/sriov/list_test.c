@@ -156,6 +156,11 @@ static void representors_are_found(void **state)
 	fake_file(&fake, "/sys/class/net/rep0/phys_port_name", "pf0vf1\n");
 	fake_file(&fake, "/sys/class/net/other/phys_switch_id", "ccdd\n");
 	fake_file(&fake, "/sys/class/net/other/phys_port_name", "pf0vf0\n");
+	/* On the same switch, and no VFs of this PF. */
+	fake_file(&fake, "/sys/class/net/rep1/phys_switch_id", "aabb\n");
+	fake_file(&fake, "/sys/class/net/rep1/phys_port_name", "pf1vf0\n");
+	fake_file(&fake, "/sys/class/net/rep2/phys_switch_id", "aabb\n");
+	fake_file(&fake, "/sys/class/net/rep2/phys_port_name", "c1pf0vf0\n");
 	l = list(SRIOV_LIST_CONF);
 	assert_string_equal(l->func[0].eswitch, "switchdev");
 	assert_string_equal(l->func[1].representor, "");

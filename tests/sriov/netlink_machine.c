@@ -4,6 +4,7 @@
  * because it changes that device: tests/vm runs it in a guest, on netdevsim.
  *
  *     netlink_machine NETDEV VFS
+ *     netlink_machine eswitch BUS NAME     the mode that devlink tells
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -16,6 +17,7 @@
 
 #include "core/base.h"
 #include "sriov/internal.h"
+#include "sriov/netlink.h"
 
 #define VFS_MAX 1024
 
@@ -138,8 +140,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_last_of_many_is_read_back),
 	};
 	const struct sriov_opts opts = { 0 };
+	char mode[SRIOV_NAME_LEN];
 	int failed;
 
+	if (argc == 4 && !strcmp(argv[1], "eswitch")) {
+		failed = sriov_open(&opts, &s) || sriov_nl_eswitch(s, argv[2], argv[3], mode);
+		puts(failed ? "none" : mode);
+		sriov_close(s);
+		return failed;
+	}
 	nr_vfs = argc == 3 ? (unsigned int)strtoul(argv[2], NULL, 10) : 0;
 	if (nr_vfs < 3 || nr_vfs > VFS_MAX) {
 		fprintf(stderr, "usage: netlink_machine NETDEV VFS (3 to %d)\n", VFS_MAX);

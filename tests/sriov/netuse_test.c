@@ -106,7 +106,7 @@ static void a_function_without_devlink_has_no_mode(void **state)
 {
 	char mode[SRIOV_NAME_LEN];
 
-	assert_true(sriov_nl_eswitch(s, "ffff:ff:1f.7", mode) < 0);
+	assert_true(sriov_nl_eswitch(s, "pci", "ffff:ff:1f.7", mode) < 0);
 	assert_string_equal(mode, "");
 }
 

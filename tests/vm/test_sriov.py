@@ -556,6 +556,18 @@ def test_every_setting_of_a_vf(lab, netdevsim, vfs):
     assert result.status == 0, result
 
 
+def test_the_mode_of_a_switch_and_its_representors(lab, netdevsim):
+    """As devlink tells it, and as the kernel calls the ports."""
+    netdevsim(3)
+    device, program = "netdevsim/netdevsim1", "/tmp/build/tests/sriov/netlink_machine eswitch"
+    assert lab.run(f"{program} netdevsim netdevsim1").out == "legacy\n"
+    lab.run(f"devlink dev eswitch set {device} mode switchdev")
+    assert lab.run(f"{program} netdevsim netdevsim1").out == "switchdev\n"
+    ports = lab.run("cat /sys/class/net/*/phys_port_name 2>/dev/null", check=False).out.split()
+    assert {"pf0vf0", "pf0vf1", "pf0vf2"} <= set(ports)
+    assert lab.run(f"{program} netdevsim netdevsim9", check=False).status == 1
+
+
 # ---- A file that says how it should be ----
 
 PLAN = f"""
