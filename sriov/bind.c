@@ -34,15 +34,15 @@ void sriov_driver_now(const struct sriov *s, const char *addr, char *driver)
 	sriov_file_link(path, driver, SRIOV_NAME_LEN);
 }
 
-void sriov_wait_udev(const struct sriov *s)
+void sriov_wait_udev(struct sriov *s)
 {
-	uint64_t end = sriov_now_ms() + UDEV_WAIT_MS;
-	char path[SRIOV_PATH_LEN];
+	unsigned int ms =
+		s->timeout_ms ? (unsigned int)min_u64(s->timeout_ms, UDEV_WAIT_MS) : UDEV_WAIT_MS;
+	int res = s->os->settle(s, ms);
 
-	/* udev's own sign that events are queued; without udev there is none. */
-	sriov_path(s, path, "/run/udev/queue");
-	while (sriov_file_exists(path) && sriov_now_ms() < end)
-		sriov_sleep_ms(20);
+	if (res < 0)
+		log_warn("udevadm settle: %s: udev may still change names and permissions",
+			 strerror(-res));
 }
 
 bool sriov_has_driver(const struct sriov_func *f, const char *driver)

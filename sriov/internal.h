@@ -20,9 +20,9 @@ struct sriov_rec;
 
 /*
  * What is asked of the kernel by other means than reading files. Everything
- * returns 0 or -errno. All but those of modules and before_change() run in a
- * child process, with nobody to read what it prints: called by guard.c, ask.c
- * and disks.c only.
+ * returns 0 or -errno. All but those of modules, settle() and before_change() run
+ * in a child process, with nobody to read what it prints: called by guard.c,
+ * ask.c and disks.c only.
  */
 struct sriov_os {
 	int (*write)(struct sriov *s, const char *path, const char *text);
@@ -43,6 +43,8 @@ struct sriov_os {
 	/* Open this block device as if to keep it, and let go. -EBUSY if the kernel
 	 * uses it. */
 	int (*disk_take)(struct sriov *s, const char *path);
+	/* Until udev has done what the kernel has told it. 0 without udev. */
+	int (*settle)(struct sriov *s, unsigned int timeout_ms);
 	/* Called before each change that outlives this process. May be NULL. */
 	void (*before_change)(struct sriov *s, const char *what);
 };
@@ -300,7 +302,7 @@ int sriov_bind_to_none(struct sriov *s, const char *addr);
 /* The driver a function has, "" if none; SRIOV_NAME_LEN. */
 void sriov_driver_now(const struct sriov *s, const char *addr, char *driver);
 /* Until udev has nothing to do any more; a bound on that is no failure. */
-void sriov_wait_udev(const struct sriov *s);
+void sriov_wait_udev(struct sriov *s);
 int sriov_bind_undo(struct sriov *s, struct sriov_rec *rec);
 /* What sriov_bind() would refuse before it changes anything. */
 int sriov_bind_check(struct sriov *s, const char *addr, const char *driver, unsigned int flags);

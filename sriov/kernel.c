@@ -56,23 +56,32 @@ static int kernel_disk_take(struct sriov *s, const char *path)
 	return 0;
 }
 
-static int modprobe(const char *flags, const char *name)
+/* 0 if it says so; -ENOENT if it could not be started, -EIO if it failed. */
+static int run_program(char *const argv[], unsigned int timeout_ms)
 {
-	char *argv[] = { "modprobe", (char *)flags, "--", (char *)name, NULL };
-	uint64_t end = sriov_now_ms() + MODULE_MS;
+	uint64_t end = sriov_now_ms() + timeout_ms;
 	int status, res;
 	pid_t pid;
 
-	res = posix_spawnp(&pid, "modprobe", NULL, NULL, argv, environ);
+	res = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
 	if (res)
 		return -res;
 	while (!(res = waitpid(pid, &status, WNOHANG)) && sriov_now_ms() < end)
 		sriov_sleep_ms(5);
 	if (!res) {
 		kill(pid, SIGKILL);
+		waitpid(pid, NULL, WNOHANG);
 		return -ETIMEDOUT;
 	}
-	return res == pid && WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ENOENT;
+	return res == pid && WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -EIO;
+}
+
+static int modprobe(char *flags, const char *name)
+{
+	char *argv[] = { "modprobe", flags, "--", (char *)name, NULL };
+	int res = run_program(argv, MODULE_MS);
+
+	return res == -EIO ? -ENOENT : res;
 }
 
 static int kernel_load_module(struct sriov *s, const char *name)
@@ -85,6 +94,20 @@ static int kernel_find_module(struct sriov *s, const char *name)
 	return modprobe("-qn", name);
 }
 
+/* Its queue (/run/udev/queue) says nothing of an event that it has not seen yet:
+ * udevadm asks the daemon first. */
+static int kernel_settle(struct sriov *s, unsigned int timeout_ms)
+{
+	char path[SRIOV_PATH_LEN], option[32];
+	char *argv[] = { "udevadm", "settle", option, NULL };
+
+	sriov_path(s, path, "/run/udev/control");
+	if (!sriov_file_exists(path))
+		return 0;
+	sriov_text(option, sizeof(option), "--timeout=%u", timeout_ms / 1000 + 1);
+	return run_program(argv, timeout_ms);
+}
+
 const struct sriov_os sriov_kernel = {
 	.write = kernel_write,
 	.conf_get = sriov_nl_conf_get,
@@ -95,4 +118,5 @@ const struct sriov_os sriov_kernel = {
 	.load_module = kernel_load_module,
 	.find_module = kernel_find_module,
 	.disk_take = kernel_disk_take,
+	.settle = kernel_settle,
 };

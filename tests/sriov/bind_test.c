@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/base.h"
 #include "core/log.h"
@@ -293,7 +295,6 @@ static void without_iommu_only_with_consent(void **state)
 	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", SRIOV_BIND_NOIOMMU), 1);
 }
 
-/* The function goes while its driver is being changed. */
 static void uio_is_as_unsafe_without_an_iommu(void **state)
 {
 	static const char type[] = "/sys/kernel/iommu_groups/20/type";
@@ -313,12 +314,43 @@ static void uio_is_as_unsafe_without_an_iommu(void **state)
 	assert_int_equal(sriov_bind(s, FAKE_VF1, "uio_pci_generic", SRIOV_BIND_NOIOMMU), 1);
 }
 
+/* The function goes while its driver is being changed. */
 static void a_function_that_vanishes_is_an_answer(void **state)
 {
 	fake_remove(&fake, OVERRIDE(FAKE_VF0));
 	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -ENOENT);
 	fake_remove(&fake, "/sys/bus/pci/devices/" FAKE_VF0);
 	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), -ENODEV);
+}
+
+/* An udevadm of ours, that writes down what it is asked. */
+static void udev_is_asked_to_settle_where_it_runs(void **state)
+{
+	struct sriov_opts opts = { .root = fake.root };
+	char path[256], before[4096];
+	struct sriov *real;
+
+	snprintf(before, sizeof(before), "%s", getenv("PATH"));
+	fake_file(&fake, "/bin/udevadm",
+		  "#!/bin/sh\nd=${0%/bin/udevadm}\necho \"$@\" >$d/asked\n"
+		  "while [ -e $d/busy ]; do /bin/sleep 0.01; done\n");
+	snprintf(path, sizeof(path), "%s/bin/udevadm", fake.root);
+	assert_int_equal(chmod(path, 0755), 0);
+	*strrchr(path, '/') = '\0';
+	setenv("PATH", path, 1);
+	assert_int_equal(sriov_open(&opts, &real), 0);
+	sriov_wait_udev(real);
+	assert_false(fake_exists(&fake, "/asked"));
+	fake_file(&fake, "/run/udev/control", "");
+	sriov_wait_udev(real);
+	assert_string_equal(fake_read(&fake, "/asked"), "settle --timeout=11");
+	/* With a bound, whoever keeps to none. */
+	fake_file(&fake, "/busy", "");
+	real->timeout_ms = 50;
+	sriov_wait_udev(real);
+	fake_remove(&fake, "/busy");
+	sriov_close(real);
+	setenv("PATH", before, 1);
 }
 
 static void a_record_of_another_boot_is_worth_nothing(void **state)
@@ -364,6 +396,7 @@ int main(void)
 		T(without_iommu_only_with_consent),
 		T(uio_is_as_unsafe_without_an_iommu),
 		T(a_function_that_vanishes_is_an_answer),
+		T(udev_is_asked_to_settle_where_it_runs),
 		T(a_record_of_another_boot_is_worth_nothing),
 		T(a_record_that_is_no_record_is_told_and_stops_changes),
 	};

@@ -495,6 +495,11 @@ static int fake_disk_take(struct sriov *s, const char *path)
 	return tree_has(s->root, busy) ? -EBUSY : 0;
 }
 
+static int fake_settle(struct sriov *s, unsigned int timeout_ms)
+{
+	return 0;
+}
+
 static void fake_before_change(struct sriov *s, const char *what)
 {
 	if (kill_at && !--kill_at)
@@ -514,6 +519,7 @@ const struct sriov_os fake_os = {
 	.load_module = fake_load_module,
 	.find_module = fake_find_module,
 	.disk_take = fake_disk_take,
+	.settle = fake_settle,
 	.before_change = fake_before_change,
 };
 
