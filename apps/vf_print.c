@@ -199,6 +199,8 @@ static void print_pf(const struct sriov_func *f)
 	line("autoprobe", f->autoprobe ? "on" : "off");
 	print_bars("vf bars", f->vf_bar_len);
 	line("eswitch", f->eswitch);
+	if (f->vf_total_msix)
+		printf("  %-14s %u to give to VFs\n", "vectors", f->vf_total_msix);
 }
 
 static void print_vf(const struct sriov_func *f)

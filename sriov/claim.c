@@ -225,7 +225,9 @@ static int take_back(struct sriov *s, struct sriov_rec *rec, const struct sriov_
 		if (res < 0 && is_written(s, rec->addr))
 			return -ETIMEDOUT;
 		keep_first(s, res == -ETIMEDOUT ? -EIO : res, &first, reason);
-		res = sriov_bind_return(s, rec);
+		res = sriov_msix_restore(s, rec);
+		if (!res)
+			res = sriov_bind_return(s, rec);
 		if (res == -ETIMEDOUT)
 			return res;
 		keep_first(s, res, &first, reason);
@@ -364,26 +366,37 @@ static int begin(struct sriov *s, const struct sriov_claim_opts *opts, struct sr
 	return 0;
 }
 
+static int give_vectors(struct sriov *s, struct sriov_rec *rec, uint64_t vectors)
+{
+	const struct sriov_conf conf = { .has = SRIOV_CONF_MSIX, .msix = vectors };
+	int res;
+
+	rec->claim.saved.has |= SRIOV_CONF_MSIX;
+	rec->claim.saved.msix = rec->msix.given ? rec->msix.nr : sriov_msix_vectors(s, rec->addr);
+	rec->claim.msix = rec->msix;
+	res = sriov_rec_save(s, rec);
+	if (!res)
+		res = sriov_bind_do(s, rec, SRIOV_DRIVER_NONE, 0);
+	if (res >= 0)
+		res = sriov_configure(s, rec->addr, &conf);
+	/* Which has its own copy of the record. */
+	if (!res)
+		rec->msix = (struct sriov_msix_state){ .given = true, .nr = vectors };
+	return res;
+}
+
 /* Configure, bind, configure again what was lost, hand over the files. */
 static int take(struct sriov *s, const struct sriov_claim_opts *opts, struct sriov_rec *rec,
 		const struct sriov_func *f)
 {
 	const char *driver = opts->driver ? opts->driver : "vfio-pci";
-	struct sriov_conf msix = { .has = SRIOV_CONF_MSIX };
 	int res;
 
 	res = save_conf(s, rec, f);
 	if (!res && opts->conf)
 		res = write_conf(s, f, opts->conf);
-	if (!res && opts->conf && opts->conf->has & SRIOV_CONF_MSIX) {
-		msix.msix = opts->conf->msix;
-		res = sriov_bind_do(s, rec, SRIOV_DRIVER_NONE, 0);
-		if (res >= 0)
-			res = sriov_configure(s, rec->addr, &msix);
-		/* Which has its own copy of the record. */
-		rec->msix.given |= !res;
-		rec->msix.nr = !res ? msix.msix : rec->msix.nr;
-	}
+	if (!res && opts->conf && opts->conf->has & SRIOV_CONF_MSIX)
+		res = give_vectors(s, rec, opts->conf->msix);
 	if (res >= 0)
 		res = sriov_bind_do(s, rec, driver, opts->bind_flags);
 	if (res >= 0)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/base.h"
+#include "core/log.h"
 #include "sriov/internal.h"
 
 #define VLAN_MAX 4094 /* IEEE 802.1Q: 0 is no VLAN here, 4095 is reserved */
@@ -347,6 +348,7 @@ static int set_msix(struct sriov *s, const struct sriov_func *f, struct sriov_re
 		    uint64_t vectors)
 {
 	char path[SRIOV_PATH_LEN], text[32];
+	unsigned int now;
 	int res;
 
 	if (*f->driver)
@@ -363,7 +365,39 @@ static int set_msix(struct sriov *s, const struct sriov_func *f, struct sriov_re
 	if (res == -EOPNOTSUPP)
 		return sriov_fail(s, res, "%s: msix: the driver of %s cannot move vectors", f->addr,
 				  f->pf);
+	/* 0 is as many as the device likes. */
+	now = sriov_msix_vectors(s, f->addr);
+	if (!res && vectors && now && now != vectors)
+		return sriov_fail(s, -EIO, "%s: msix=%llu was taken, but its table has %u entries",
+				  f->addr, (unsigned long long)vectors, now);
 	return res;
+}
+
+int sriov_msix_restore(struct sriov *s, struct sriov_rec *rec)
+{
+	struct sriov_conf *saved = &rec->claim.saved;
+	unsigned int now = sriov_msix_vectors(s, rec->addr);
+	struct sriov_func f = { 0 };
+	int res = 0;
+
+	if (!(saved->has & SRIOV_CONF_MSIX))
+		return 0;
+	if (!saved->msix || now != saved->msix) {
+		res = sriov_bind_do(s, rec, SRIOV_DRIVER_NONE, 0);
+		if (res >= 0)
+			res = sriov_func_read(s, rec->addr, 0, &f);
+		if (!res)
+			res = set_msix(s, &f, rec, saved->msix);
+	}
+	if (res == -ETIMEDOUT)
+		return res;
+	if (res < 0)
+		log_warn("%s", s->err);
+	else
+		rec->msix = rec->claim.msix;
+	/* Not twice, if the release is continued later. */
+	saved->has &= ~(unsigned int)SRIOV_CONF_MSIX;
+	return sriov_rec_save(s, rec);
 }
 
 int sriov_configure(struct sriov *s, const char *vf, const struct sriov_conf *conf)

@@ -27,7 +27,7 @@ enum sriov_conf_bit {
 	SRIOV_CONF_MIN_RATE = 1 << 7,
 	SRIOV_CONF_MAX_RATE = 1 << 8,
 	SRIOV_CONF_QUERY_RSS = 1 << 9,
-	SRIOV_CONF_MSIX = 1 << 10, /* sysfs, not rtnetlink: never read back */
+	SRIOV_CONF_MSIX = 1 << 10, /* sysfs and the function's configuration space */
 };
 
 struct sriov_conf {

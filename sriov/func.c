@@ -21,6 +21,13 @@
 /* Lines of "resource": BARs, the ROM, and from here on the BARs of all VFs. */
 #define RESOURCE_VF_BARS 7
 
+/* PCI Local Bus Specification, "Capabilities List" and "MSI-X Capability". */
+#define CAPS_FIRST 0x34
+#define CAPS_MAX 48 /* as many as have room */
+#define CAP_MSIX 0x11
+#define MSIX_CONTROL 2
+#define MSIX_SIZE 0x7ff /* entries, less one */
+
 /* PCI Express Base Specification, "SR-IOV Extended Capability". */
 #define EXT_CAPS 0x100
 #define EXT_CAPS_END 0x1000
@@ -61,6 +68,26 @@ static unsigned int hardware_vfs(struct sriov *s, const char *addr, unsigned int
 	}
 	close(fd);
 	return vfs ? vfs : fallback;
+}
+
+unsigned int sriov_msix_vectors(const struct sriov *s, const char *addr)
+{
+	unsigned int offset, vectors = 0;
+	char path[SRIOV_PATH_LEN];
+	int fd;
+
+	sriov_dev_path(s, path, addr, "config");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	offset = config_bytes(fd, CAPS_FIRST, 1) & ~3u;
+	for (int i = 0; i < CAPS_MAX && offset && !vectors; i++) {
+		if (config_bytes(fd, offset, 1) == CAP_MSIX)
+			vectors = (config_bytes(fd, offset + MSIX_CONTROL, 2) & MSIX_SIZE) + 1;
+		offset = config_bytes(fd, offset + 1, 1) & ~3u;
+	}
+	close(fd);
+	return vectors;
 }
 
 static void read_bars(struct sriov *s, struct sriov_func *f)
@@ -246,7 +273,7 @@ static void read_record(struct sriov *s, struct sriov_func *f)
 	}
 	sriov_text(f->owners, sizeof(f->owners), "%s", rec.owners);
 	f->msix_given = rec.msix.given;
-	f->msix = rec.msix.nr;
+	f->msix_nr = rec.msix.nr;
 	f->bound_by_us = rec.bind.phase != SRIOV_BIND_NONE;
 	if (f->bound_by_us)
 		sriov_text(f->original_driver, sizeof(f->original_driver), "%s", rec.bind.from);
@@ -278,6 +305,7 @@ int sriov_func_facts(struct sriov *s, const char *addr, struct sriov_func *f)
 	if (sriov_file_exists(path))
 		read_pf(s, f);
 	read_bars(s, f);
+	f->msix = sriov_msix_vectors(s, addr);
 	read_net(s, f);
 	read_record(s, f);
 	/* Gone while it was read: half of this is not true. */

@@ -149,6 +149,12 @@ struct sriov_bind_state {
 	char from[SRIOV_NAME_LEN], override_from[SRIOV_NAME_LEN], to[SRIOV_NAME_LEN];
 };
 
+/* MSI-X vectors that we gave it, 0 for as many as it has by itself. */
+struct sriov_msix_state {
+	bool given;
+	uint64_t nr;
+};
+
 /*
  * What is known of one function beyond the kernel's own. A record without
  * anything in it has no file. Not of this boot, or of a device that was removed
@@ -185,16 +191,14 @@ struct sriov_rec {
 		char driver[SRIOV_NAME_LEN]; /* when it was claimed, "" for none, */
 		struct sriov_bind_state bind; /* and what was known of that */
 		bool used; /* it was handed over: reset it before anybody else has it */
-		struct sriov_conf saved; /* what was before; has 0: not touched */
+		/* What was before; has 0: not touched. Of msix 0 is the device's own. */
+		struct sriov_conf saved;
+		struct sriov_msix_state msix; /* before; if saved has msix */
 		struct sriov_node node[SRIOV_NODES_MAX];
 	} claim;
 
 	int64_t reset_time; /* of our last reset, 0: none */
-	/* MSI-X vectors that we gave it: the kernel does not tell. */
-	struct {
-		bool given;
-		uint64_t nr;
-	} msix;
+	struct sriov_msix_state msix;
 };
 
 /* An empty record if there is no file or it is worth nothing. -errno if the file
@@ -344,7 +348,12 @@ bool sriov_driver_is_vfio(const char *driver);
  * without the root. */
 void sriov_vfio_nodes(const struct sriov *s, const char *addr, int group, char *group_node,
 		      char *cdev_node);
-/* Fields that count in want and are not the same in have; MSI-X is never told. */
+/* Entries of its MSI-X table; 0 if it has none, or nobody may look. */
+unsigned int sriov_msix_vectors(const struct sriov *s, const char *addr);
+/* As many vectors as before the claim, for which it loses its driver. A driver of
+ * the PF that refuses is told only. */
+int sriov_msix_restore(struct sriov *s, struct sriov_rec *rec);
+/* Fields that count in want and are not the same in have, without MSI-X. */
 unsigned int sriov_conf_differs(const struct sriov_conf *want, const struct sriov_conf *have);
 /* Set and read back, without MSI-X. */
 int sriov_conf_write(struct sriov *s, const char *netdev, unsigned int vf,

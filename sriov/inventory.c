@@ -19,6 +19,19 @@
 
 /* ---- Facts that need rtnetlink or devlink ---- */
 
+static void read_total_msix(struct sriov *s, struct sriov_func *pf)
+{
+	char path[SRIOV_PATH_LEN], text[1][SRIOV_NAME_LEN] = { "" };
+	const char *paths[1] = { path };
+	int res[1] = { 0 };
+
+	sriov_dev_path(s, path, pf->addr, "sriov_vf_total_msix");
+	if (!sriov_file_exists(path))
+		return;
+	sriov_guard_read(s, paths, 1, text, res);
+	pf->vf_total_msix = (unsigned int)strtoul(text[0], NULL, 10);
+}
+
 static void pf_confs(struct sriov *s, struct sriov_func *pf, struct sriov_func *vfs,
 		     unsigned int nr)
 {
@@ -28,6 +41,7 @@ static void pf_confs(struct sriov *s, struct sriov_func *pf, struct sriov_func *
 	/* A VF that is just being removed has no number any more. */
 	for (unsigned int i = 0; i < nr; i++)
 		max = vfs[i].vf_index >= max ? vfs[i].vf_index + 1 : max;
+	read_total_msix(s, pf);
 	if (sriov_ask_eswitch(s, pf->addr, pf->eswitch) < 0)
 		pf->eswitch[0] = '\0';
 	if (!*pf->netdev || !max)

@@ -126,6 +126,8 @@ static void set_pf(json_t *o, const struct sriov_func *f)
 		       "autoprobe", f->autoprobe, "vf-bars", bars(f->vf_bar_len));
 	set_hex(pf, "vf-device", f->vf_device, 4);
 	set_text(pf, "eswitch", f->eswitch);
+	if (f->vf_total_msix)
+		json_object_set_new(pf, "vf-total-msix", json_integer(f->vf_total_msix));
 	json_object_set_new(o, "pf", pf);
 }
 
@@ -211,6 +213,8 @@ json_t *sriov_func_json(struct sriov *s, const struct sriov_func *f)
 	json_object_set_new(o, "numa-node", json_integer(f->numa_node));
 	set_text(o, "reset-method", f->reset_method);
 	json_object_set_new(o, "bars", bars(f->bar_len));
+	if (f->msix)
+		json_object_set_new(o, "msix", json_integer(f->msix));
 	set_pcie(o, f);
 	set_net(o, f);
 	if (f->is_pf)

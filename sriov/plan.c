@@ -81,20 +81,28 @@ static int check_claim(struct walk *w, const struct sriov_func *f)
 	return sriov_fail(w->s, -EBUSY, "is claimed by %s and left as it is", f->owner);
 }
 
+/* Its table tells, if we may look; that 0 was wanted, as many as it has by itself,
+ * is known from what we gave. */
+static bool has_vectors(const struct sriov_func *f, uint64_t want)
+{
+	if (want && f->msix)
+		return f->msix == want;
+	return f->msix_given && f->msix_nr == want;
+}
+
 static void walk_conf(struct walk *w, const struct sriov_func *f, const struct wanted *want)
 {
 	char text[SRIOV_TEXT_LEN], was[SRIOV_TEXT_LEN], change[2 * SRIOV_TEXT_LEN + 16];
 	struct sriov_conf differs = want->conf, had = f->conf;
-	bool vectors =
-		want->conf.has & SRIOV_CONF_MSIX && (!f->msix_given || f->msix != want->conf.msix);
+	bool vectors = want->conf.has & SRIOV_CONF_MSIX && !has_vectors(f, want->conf.msix);
 	int res;
 
 	differs.has = sriov_conf_differs(&want->conf, &f->conf);
 	differs.has |= vectors ? SRIOV_CONF_MSIX : 0;
 	if (!differs.has)
 		return;
-	had.has |= f->msix_given ? SRIOV_CONF_MSIX : 0;
-	had.msix = f->msix;
+	had.has |= f->msix || f->msix_given ? SRIOV_CONF_MSIX : 0;
+	had.msix = f->msix ? f->msix : f->msix_nr;
 	had.has &= differs.has;
 	sriov_conf_text(&differs, text);
 	sriov_conf_text(&had, was);

@@ -97,6 +97,7 @@ struct sriov_func {
 	char link_speed[SRIOV_NAME_LEN], link_width[8]; /* PCI Express */
 	char max_link_speed[SRIOV_NAME_LEN], max_link_width[8];
 	uint64_t bar_len[6]; /* bytes */
+	unsigned int msix; /* vectors; only root can look */
 
 	/* The first network device; the others of the function are not shown. */
 	char netdev[IFNAMSIZ], mac[18], operstate[16];
@@ -107,14 +108,15 @@ struct sriov_func {
 	bool autoprobe;
 	uint64_t vf_bar_len[6]; /* of one VF */
 	char eswitch[SRIOV_NAME_LEN]; /* devlink: legacy, switchdev */
+	unsigned int vf_total_msix; /* vectors to give to VFs; 0: they are fixed */
 
 	/* VFs */
 	char pf[SRIOV_ADDR_LEN];
 	int vf_index;
 	struct sriov_conf conf; /* as the PF's driver tells */
 	char representor[IFNAMSIZ];
-	bool msix_given; /* by us: the kernel does not tell how many it has */
-	uint64_t msix;
+	bool msix_given; /* by us: so many, 0 for as many as it has by itself */
+	uint64_t msix_nr;
 
 	/* Ownership */
 	enum sriov_claim_state claim;

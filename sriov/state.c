@@ -46,24 +46,25 @@ json_t *sriov_conf_pack(const struct sriov_conf *conf)
 
 	sriov_text(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", conf->mac[0], conf->mac[1],
 		   conf->mac[2], conf->mac[3], conf->mac[4], conf->mac[5]);
-	return json_pack("{s:i, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:i, s:I, s:I}", "has",
+	return json_pack("{s:i, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:i, s:I, s:I, s:I}", "has",
 			 (int)conf->has, "mac", mac, "vlan", (json_int_t)conf->vlan, "qos",
 			 (json_int_t)conf->qos, "proto", conf->proto, "spoofchk", conf->spoofchk,
 			 "trust", conf->trust, "query-rss", conf->query_rss, "state", conf->state,
 			 "min-rate", (json_int_t)conf->min_rate, "max-rate",
-			 (json_int_t)conf->max_rate);
+			 (json_int_t)conf->max_rate, "msix", (json_int_t)conf->msix);
 }
 
 int sriov_conf_unpack(json_t *from, struct sriov_conf *conf)
 {
-	json_int_t vlan, qos, min_rate, max_rate;
+	json_int_t vlan, qos, min_rate, max_rate, msix = 0;
 	int has, spoofchk, trust, query_rss;
 	const char *mac;
 
-	if (json_unpack(from, "{s:i, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:i, s:I, s:I}", "has",
+	if (json_unpack(from, "{s:i, s:s, s:I, s:I, s:i, s:b, s:b, s:b, s:i, s:I, s:I, s?I}", "has",
 			&has, "mac", &mac, "vlan", &vlan, "qos", &qos, "proto", &conf->proto,
 			"spoofchk", &spoofchk, "trust", &trust, "query-rss", &query_rss, "state",
-			&conf->state, "min-rate", &min_rate, "max-rate", &max_rate) < 0 ||
+			&conf->state, "min-rate", &min_rate, "max-rate", &max_rate, "msix",
+			&msix) < 0 ||
 	    sscanf(mac, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &conf->mac[0], &conf->mac[1],
 		   &conf->mac[2], &conf->mac[3], &conf->mac[4], &conf->mac[5]) != 6 ||
 	    conf->proto < 0 || conf->proto > 1 || conf->state < 0 || conf->state > 2)
@@ -73,6 +74,7 @@ int sriov_conf_unpack(json_t *from, struct sriov_conf *conf)
 	conf->qos = (uint64_t)qos;
 	conf->min_rate = (uint64_t)min_rate;
 	conf->max_rate = (uint64_t)max_rate;
+	conf->msix = (uint64_t)msix;
 	conf->spoofchk = spoofchk;
 	conf->trust = trust;
 	conf->query_rss = query_rss;
@@ -87,7 +89,7 @@ json_t *sriov_bind_pack(const struct sriov_bind_state *bind)
 
 static json_t *claim_pack(const struct sriov_rec *rec)
 {
-	json_t *nodes = json_array();
+	json_t *nodes = json_array(), *root;
 
 	for (int i = 0; i < SRIOV_NODES_MAX; i++) {
 		const struct sriov_node *n = &rec->claim.node[i];
@@ -99,12 +101,15 @@ static json_t *claim_pack(const struct sriov_rec *rec)
 							(json_int_t)n->uid, "gid",
 							(json_int_t)n->gid, "mode", (int)n->mode));
 	}
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:o, s:b, s:o, s:o}", "phase",
+	root = json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:o, s:b, s:o, s:o}", "phase",
 			 claim_phases[rec->claim.phase], "owner", rec->claim.owner, "pid",
 			 (int)rec->claim.pid, "start", (json_int_t)rec->claim.start, "time",
 			 (json_int_t)rec->claim.time, "driver", rec->claim.driver, "bind",
 			 sriov_bind_pack(&rec->claim.bind), "used", rec->claim.used, "saved",
 			 sriov_conf_pack(&rec->claim.saved), "nodes", nodes);
+	if (root && rec->claim.msix.given)
+		json_object_set_new(root, "msix", json_integer((json_int_t)rec->claim.msix.nr));
+	return root;
 }
 
 /* NULL if out of memory or a text is not UTF-8. */
@@ -165,6 +170,14 @@ int sriov_bind_unpack(json_t *root, struct sriov_bind_state *bind)
 	return 0;
 }
 
+static void msix_unpack(json_t *root, struct sriov_msix_state *msix)
+{
+	json_t *nr = json_object_get(root, "msix");
+
+	msix->given = nr;
+	msix->nr = (uint64_t)json_integer_value(nr);
+}
+
 static int claim_unpack(json_t *from, struct sriov_rec *rec)
 {
 	const char *phase, *owner, *path, *driver;
@@ -189,6 +202,7 @@ static int claim_unpack(json_t *from, struct sriov_rec *rec)
 	rec->claim.start = (uint64_t)start;
 	rec->claim.time = time;
 	rec->claim.used = used;
+	msix_unpack(from, &rec->claim.msix);
 	json_array_foreach(nodes, i, node)
 	{
 		struct sriov_node *n = &rec->claim.node[i];
@@ -237,9 +251,7 @@ static int parts_unpack(json_t *root, struct sriov_rec *rec)
 		rec->resize.to = (unsigned int)nr_to;
 		sriov_text(rec->resize.driver, sizeof(rec->resize.driver), "%s", text);
 	}
-	part = json_object_get(root, "msix");
-	rec->msix.given = part;
-	rec->msix.nr = (uint64_t)json_integer_value(part);
+	msix_unpack(root, &rec->msix);
 	part = json_object_get(root, "bind");
 	if (part && sriov_bind_unpack(part, &rec->bind) < 0)
 		return -EINVAL;

@@ -17,6 +17,8 @@
 #include "core/log.h"
 #include "tests/sriov/fake.h"
 
+#define DEVICE "/sys/bus/pci/devices/"
+
 static struct fake fake;
 static struct sriov *s;
 static char addr[SRIOV_ADDR_LEN];
@@ -539,6 +541,53 @@ static void vectors_are_given_while_there_is_no_driver(void **state)
 	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
 	assert_int_equal(sriov_release(s, addr, "vm1", 0), 0);
 	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	/* As many as it likes: nobody could look how many that are. */
+	assert_string_equal(fake_read(&fake, DEVICE FAKE_VF0 "/sriov_vf_msix_count"), "0");
+}
+
+static void vectors_are_read_back_and_given_back(void **state)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_MSIX, .msix = 12 };
+	struct sriov_claim_opts opts = { .owner = "vm1", .conf = &conf, .vf = FAKE_VF0 };
+
+	fake_msix(&fake, FAKE_VF0);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 3);
+	assert_int_equal(sriov_claim(s, &opts, addr), 0);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 12);
+	assert_int_equal(sriov_release(s, addr, "vm1", 0), 0);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 3);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
+	/* Somebody else's binding stays. */
+	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
+	assert_int_equal(sriov_claim(s, &opts, addr), 0);
+	assert_int_equal(sriov_release(s, addr, "vm1", 0), 0);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 3);
+	assert_string_equal(fake_driver(&fake, FAKE_VF0), "vfio-pci");
+	fake_file(&fake, "/fake/ignore", "1024");
+	assert_int_equal(sriov_claim(s, &opts, addr), -EIO);
+	fake_says(s, FAKE_VF0 ": msix=12 was taken, but its table has 3 entries");
+}
+
+static void vectors_that_were_given_before_the_claim_are_given_back(void **state)
+{
+	struct sriov_conf conf = { .has = SRIOV_CONF_MSIX, .msix = 12 };
+	struct sriov_claim_opts opts = { .owner = "vm1", .conf = &conf, .vf = FAKE_VF1 };
+	struct sriov_func f;
+
+	for (int i = 0; i < 2; i++) {
+		/* Also where nobody can look. */
+		assert_int_equal(sriov_bind_vectors(s, FAKE_VF1, 5), 0);
+		assert_int_equal(sriov_claim(s, &opts, addr), 0);
+		assert_string_equal(fake_read(&fake, DEVICE FAKE_VF1 "/sriov_vf_msix_count"), "12");
+		next_command();
+		assert_int_equal(sriov_release(s, addr, "vm1", 0), 0);
+		assert_string_equal(fake_read(&fake, DEVICE FAKE_VF1 "/sriov_vf_msix_count"), "5");
+		assert_int_equal(sriov_func_read(s, FAKE_VF1, 0, &f), 0);
+		assert_true(f.msix_given);
+		assert_int_equal(f.msix_nr, 5);
+		assert_string_equal(f.driver, "igbvf");
+		fake_msix(&fake, FAKE_VF1);
+	}
 }
 
 static void a_vf_that_was_made_anew_has_no_owner(void **state)
@@ -619,6 +668,8 @@ int main(void)
 		T(an_item_that_is_still_being_set_back_stops_a_release),
 		T(what_cannot_be_reset_is_given_back_by_force_only),
 		T(vectors_are_given_while_there_is_no_driver),
+		T(vectors_are_read_back_and_given_back),
+		T(vectors_that_were_given_before_the_claim_are_given_back),
 		T(a_vf_that_was_made_anew_has_no_owner),
 		T(of_two_that_race_one_wins),
 	};

@@ -50,6 +50,9 @@ const char *fake_driver(const struct fake *f, const char *addr);
 unsigned int fake_nr_vfs(const struct fake *f, const char *pf);
 struct sriov_conf fake_conf(const struct fake *f, const char *netdev, unsigned int vf);
 
+/* Give a function an MSI-X table, of three entries. */
+void fake_msix(const struct fake *f, const char *addr);
+
 /* A process with one open file; fd 0 for none. */
 void fake_process(const struct fake *f, int pid, const char *comm, const char *cmdline,
 		  size_t cmdline_len, int fd, const char *target);

@@ -339,6 +339,9 @@ static int write_dev(const char *root, const char *addr, const char *file, const
 		if (*driver)
 			return -EBUSY;
 		tree_put(root, path, text);
+		tree_get(root, "/fake/ignore", number, sizeof(number));
+		if (!(atoi(number) & SRIOV_CONF_MSIX))
+			tree_set_msix(root, addr, (unsigned int)atoi(text));
 		return 0;
 	}
 	if (!strcmp(file, "reset")) {

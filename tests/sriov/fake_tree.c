@@ -253,3 +253,24 @@ void tree_driver_of(const char *root, const char *addr, char *driver)
 	tree_say(path, "%s" DEVICES "/%s/driver", root, addr);
 	sriov_file_link(path, driver, SRIOV_NAME_LEN);
 }
+
+#define MSIX_AT 0x70
+#define MSIX_OWN 3
+
+void tree_set_msix(const char *root, const char *addr, unsigned int entries)
+{
+	char path[PATH_MAX];
+	uint8_t size[2];
+	FILE *file;
+
+	entries = (entries ? entries : MSIX_OWN) - 1;
+	size[0] = (uint8_t)entries;
+	size[1] = (uint8_t)(entries >> 8);
+	tree_say(path, "%s" DEVICES "/%s/config", root, addr);
+	file = fopen(path, "r+e");
+	if (!file)
+		return;
+	if (fseek(file, MSIX_AT + 2, SEEK_SET) || fwrite(size, 1, 2, file) != 2)
+		abort();
+	fclose(file);
+}

@@ -609,7 +609,7 @@ static bool has_vectors_and_driver(struct sriov *s)
 	assert_int_equal(sriov_func_read(s, FAKE_VF0, 0, &f), 0);
 	assert_string_equal(f.driver, "igbvf");
 	assert_false(f.bound_by_us);
-	return f.msix_given && f.msix == 8;
+	return f.msix_given && f.msix_nr == 8;
 }
 
 static void giving_vectors(void **state)

@@ -201,6 +201,8 @@ static void everything_is_in_the_json(void **state)
 	assert_int_equal(json_array_size(json_object_get(o, "blockers")), 0);
 	json_decref(o);
 	o = sriov_func_json(s, &l->func[0]);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(o, "pf"), "vf-total-msix")), 64);
 	assert_string_equal(json_string_value(json_object_get(
 				    json_array_get(json_object_get(o, "blockers"), 0), "kind")),
 			    "vfs");
