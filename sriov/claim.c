@@ -140,7 +140,7 @@ static int reset_do(struct sriov *s, struct sriov_rec *rec)
 	res = sriov_guard_write(s, rec, path, "1");
 	if (res < 0)
 		return res;
-	rec->reset_time = time(NULL);
+	rec->resets++;
 	return sriov_rec_save(s, rec);
 }
 

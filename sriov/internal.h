@@ -197,7 +197,7 @@ struct sriov_rec {
 		struct sriov_node node[SRIOV_NODES_MAX];
 	} claim;
 
-	int64_t reset_time; /* of our last reset, 0: none */
+	int64_t resets; /* that we have done: each of them is told, however fast */
 	struct sriov_msix_state msix;
 };
 
@@ -380,6 +380,7 @@ struct sriov_event;
  * with a zero behind its end. For tests. */
 void sriov_watch_tell(struct sriov_watch *w,
 		      void (*told)(void *opaque, const struct sriov_event *event), void *opaque);
+void sriov_watch_lost_links(struct sriov_watch *w); /* as if events of links were */
 void sriov_watch_uevent(struct sriov_watch *w, const char *event, size_t len);
 
 #endif

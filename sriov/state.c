@@ -118,7 +118,7 @@ static json_t *rec_pack(const struct sriov *s, const struct sriov_rec *rec)
 	json_t *root =
 		json_pack("{s:i, s:s, s:s, s:I, s:s, s:I}", "version", VERSION, "boot", s->boot_id,
 			  "address", rec->addr, "inode", (json_int_t)rec->device_ino, "owners",
-			  rec->owners, "reset", (json_int_t)rec->reset_time);
+			  rec->owners, "resets", (json_int_t)rec->resets);
 
 	if (!root)
 		return NULL;
@@ -262,18 +262,18 @@ static int parts_unpack(json_t *root, struct sriov_rec *rec)
 /* 1: understood; 0: of another boot. */
 static int rec_unpack(const struct sriov *s, json_t *root, struct sriov_rec *rec)
 {
-	json_int_t inode, reset_time;
+	json_int_t inode, resets = 0;
 	const char *boot, *owners;
 	int version;
 
-	if (json_unpack(root, "{s:i, s:s, s:I, s:s, s:I}", "version", &version, "boot", &boot,
-			"inode", &inode, "owners", &owners, "reset", &reset_time) < 0 ||
+	if (json_unpack(root, "{s:i, s:s, s:I, s:s, s?I}", "version", &version, "boot", &boot,
+			"inode", &inode, "owners", &owners, "resets", &resets) < 0 ||
 	    version != VERSION)
 		return -EINVAL;
 	if (strcmp(boot, s->boot_id) != 0)
 		return 0;
 	rec->device_ino = (uint64_t)inode;
-	rec->reset_time = reset_time;
+	rec->resets = resets;
 	sriov_text(rec->owners, sizeof(rec->owners), "%s", owners);
 	return parts_unpack(root, rec) < 0 ? -EINVAL : 1;
 }
@@ -346,7 +346,7 @@ int sriov_rec_drop(struct sriov *s, const char *addr)
 bool sriov_rec_is_empty(const struct sriov_rec *rec)
 {
 	return !rec->writer.pid && !rec->resize.active && !rec->bind.phase && !rec->claim.phase &&
-	       !*rec->owners && !rec->reset_time && !rec->msix.given;
+	       !*rec->owners && !rec->resets && !rec->msix.given;
 }
 
 static int write_file(const char *path, const char *text)

@@ -6,7 +6,8 @@
  * uevents (netlink, NETLINK_KOBJECT_UEVENT) and of links by rtnetlink; records
  * in the state directory are watched by inotify, and compared with what was
  * known of them, as one change of a record may be a claim, a reset, or neither.
- * Where a source overflows, an event says so and everything is read again.
+ * Where a source overflows, an event says so, and what is remembered of it is read
+ * again: links and records. Of devices nothing is.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -33,6 +34,7 @@
 #define LINK_CARRIER (1u << 16)
 #define UEVENT_KERNEL 1 /* the multicast group of the kernel's own events */
 #define UEVENT_LEN 8192 /* the kernel's limit is 2048 and some words before it */
+#define RESETS_TOLD 16 /* since the last look: a record cannot make more of them */
 #define UEVENT_BUFFER (4 << 20) /* creating hundreds of VFs is thousands of events */
 
 const char *const sriov_event_names[] = { "appeared", "vanished", "driver", "link", "reset",
@@ -43,7 +45,7 @@ static_assert(ARRAY_SIZE(sriov_event_names) == SRIOV_EVENT_CNT, "a word per kind
 struct known {
 	char addr[SRIOV_ADDR_LEN];
 	char owner[SRIOV_NAME_LEN];
-	int64_t reset_time;
+	int64_t resets;
 	bool seen;
 };
 
@@ -116,8 +118,12 @@ void sriov_watch_uevent(struct sriov_watch *w, const char *event, size_t len)
 	} else if (!strcmp(action, "remove")) {
 		tell(w, SRIOV_EVENT_VANISHED, addr, "", "");
 	} else if (!strcmp(action, "bind") || !strcmp(action, "unbind")) {
-		sriov_driver_now(w->s, addr, driver);
-		tell(w, SRIOV_EVENT_DRIVER, addr, "", *action == 'b' ? driver : "");
+		/* As it was then: by now it may have another one. */
+		sriov_text(driver, sizeof(driver), "%s",
+			   *action == 'b' ? value_of(event, len, "DRIVER") : "");
+		if (*action == 'b' && !*driver)
+			sriov_driver_now(w->s, addr, driver);
+		tell(w, SRIOV_EVENT_DRIVER, addr, "", driver);
 	} else if (*value_of(event, len, "ERROR_EVENT")) {
 		tell(w, SRIOV_EVENT_ERROR, addr, "", value_of(event, len, "ERROR_EVENT"));
 	}
@@ -210,33 +216,58 @@ static int on_link_msg(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
+/* As they are now, by a socket of its own; what has changed is told. */
+static int look_at_links(struct sriov_watch *w)
+{
+	struct nl_sock *sock = nl_socket_alloc();
+	struct nl_cache *cache;
+	int res;
+
+	if (!sock)
+		return -NLE_NOMEM;
+	res = nl_connect(sock, NETLINK_ROUTE);
+	if (!res)
+		res = rtnl_link_alloc_cache(sock, AF_UNSPEC, &cache);
+	if (!res) {
+		nl_cache_foreach(cache, on_link, w);
+		nl_cache_free(cache);
+	}
+	nl_socket_free(sock);
+	return res;
+}
+
+void sriov_watch_lost_links(struct sriov_watch *w)
+{
+	tell(w, SRIOV_EVENT_LOST, "", "", "links");
+	/* What is remembered may be wrong, and would hide the next change. */
+	look_at_links(w);
+}
+
 static void read_links(struct sriov_watch *w)
 {
 	int res = nl_recvmsgs_default(w->links);
 
 	if (res == -NLE_NOMEM || res == -NLE_DUMP_INTR)
-		tell(w, SRIOV_EVENT_LOST, "", "", "links");
+		sriov_watch_lost_links(w);
 }
 
-/* As they are now; nothing is told of that, as told is not set yet. */
+/* Nothing is told of what is there, as told is not set yet. What happens while
+ * that is read waits in the socket. */
 static int open_links(struct sriov_watch *w)
 {
-	struct nl_cache *cache;
 	int res;
 
 	w->links = nl_socket_alloc();
 	if (!w->links)
 		return -ENOMEM;
 	res = nl_connect(w->links, NETLINK_ROUTE);
-	if (!res)
-		res = rtnl_link_alloc_cache(w->links, AF_UNSPEC, &cache);
 	if (!res) {
-		nl_cache_foreach(cache, on_link, w);
-		nl_cache_free(cache);
 		nl_socket_disable_seq_check(w->links);
 		nl_socket_modify_cb(w->links, NL_CB_VALID, NL_CB_CUSTOM, on_link_msg, w);
 		res = nl_socket_add_membership(w->links, RTNLGRP_LINK);
 	}
+	if (!res)
+		res = look_at_links(w);
 	if (!res)
 		res = nl_socket_set_nonblocking(w->links);
 	return res < 0 ? -EIO : 0;
@@ -266,9 +297,9 @@ static void compare(struct sriov_watch *w, struct known *k, const struct sriov_r
 {
 	const char *owner = rec->claim.phase == SRIOV_PHASE_CLAIMED ? rec->claim.owner : "";
 
-	if (rec->reset_time && rec->reset_time != k->reset_time)
+	for (int64_t i = k->resets; i < rec->resets && i < k->resets + RESETS_TOLD; i++)
 		tell(w, SRIOV_EVENT_RESET, k->addr, "", "");
-	k->reset_time = rec->reset_time;
+	k->resets = rec->resets;
 	if (rec->claim.phase == SRIOV_PHASE_RELEASING || !strcmp(k->owner, owner))
 		return;
 	if (*k->owner)

@@ -82,6 +82,9 @@ static void devices_come_and_go(void **state)
 	assert_string_equal(seen, "appeared " FAKE_VF1 " " FAKE_PF " ;");
 	uevent("bind@/x|ACTION=bind|SUBSYSTEM=pci|PCI_SLOT_NAME=" FAKE_VF1);
 	assert_string_equal(seen, "driver " FAKE_VF1 " " FAKE_PF " igbvf;");
+	/* What it was then counts, not what there is now. */
+	uevent("bind@/x|ACTION=bind|SUBSYSTEM=pci|DRIVER=vfio-pci|PCI_SLOT_NAME=" FAKE_VF1);
+	assert_string_equal(seen, "driver " FAKE_VF1 " " FAKE_PF " vfio-pci;");
 	uevent("unbind@/x|ACTION=unbind|SUBSYSTEM=pci|PCI_SLOT_NAME=" FAKE_VF1);
 	assert_string_equal(seen, "driver " FAKE_VF1 " " FAKE_PF " ;");
 	uevent("remove@/x|ACTION=remove|SUBSYSTEM=pci|PCI_SLOT_NAME=0000:77:00.0");
@@ -149,14 +152,47 @@ static void a_claim_that_fails_was_none(void **state)
 	assert_null(strstr(seen, "vm1"));
 }
 
+static void each_of_two_resets_is_told(void **state)
+{
+	if (!watch)
+		skip();
+	assert_int_equal(sriov_reset(s, FAKE_VF0), 0);
+	assert_int_equal(sriov_reset(s, FAKE_VF0), 0);
+	while (strlen(seen) < 2 * strlen("reset " FAKE_VF0 " " FAKE_PF " ;"))
+		assert_true(sriov_watch_wait(watch, -1, told, NULL) >= 0);
+	assert_string_equal(seen,
+			    "reset " FAKE_VF0 " " FAKE_PF " ;reset " FAKE_VF0 " " FAKE_PF " ;");
+}
+
+static void told_link(void *opaque, const struct sriov_event *e)
+{
+	size_t used = strlen(seen);
+
+	if (e->kind == SRIOV_EVENT_LOST || !strcmp(e->netdev, "lo"))
+		snprintf(seen + used, sizeof(seen) - used, "%s %s;", sriov_event_names[e->kind],
+			 e->kind == SRIOV_EVENT_LOST ? e->detail : e->addr);
+}
+
+/* The loopback device was none of a function's when it was looked at: as good as
+ * one whose events were lost. */
+static void after_lost_events_links_are_looked_at_again(void **state)
+{
+	if (!watch)
+		skip();
+	fake_link(&fake, "/sys/class/net/lo/device", "/sys/devices/pci0000:00/" FAKE_PF);
+	sriov_watch_tell(watch, told_link, NULL);
+	sriov_watch_lost_links(watch);
+	sriov_watch_tell(watch, NULL, NULL);
+	assert_string_equal(seen, "lost links;link " FAKE_PF ";");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		T(devices_come_and_go),
-		T(other_messages_are_nothing),
-		T(claims_and_resets_are_told),
-		T(a_claim_that_fails_was_none),
+		T(devices_come_and_go),	       T(other_messages_are_nothing),
+		T(claims_and_resets_are_told), T(a_claim_that_fails_was_none),
+		T(each_of_two_resets_is_told), T(after_lost_events_links_are_looked_at_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
