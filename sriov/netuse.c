@@ -1,16 +1,22 @@
 /*
- * Why the host needs a network device: addresses, routes, what stands on it,
- * AF_XDP sockets and programs. Called before its function is taken away.
+ * Why the host needs a network device: addresses, routes, what stands on it, XDP
+ * programs, sockets that send and receive its frames by rings (AF_XDP; AF_PACKET,
+ * as net_af_packet of DPDK). Called by children of ask.c. Nothing else that has a
+ * socket on it counts: whoever looks for a lease or for neighbours, or captures,
+ * does so on whatever there is.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
 #include <dirent.h>
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/packet_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <linux/xdp_diag.h>
 #include <net/if.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/nexthop.h>
@@ -106,7 +112,40 @@ static int look_at_routes(struct use *u)
 	return sriov_nl_errno(res);
 }
 
-/* ---- AF_XDP: Linux, include/uapi/linux/xdp_diag.h ---- */
+/* ---- XDP, AF_XDP, AF_PACKET: Linux, include/uapi/linux/if_link.h, xdp_diag.h and
+ * packet_diag.h ---- */
+
+/* Send a request, and give each answer to on_answer. A kernel that does not know
+ * the question has nobody to tell of: no error. */
+static void ask(struct use *u, int protocol, int type, int flags, void *body, size_t len,
+		int (*on_answer)(struct nl_msg *msg, void *arg))
+{
+	struct nl_sock *sock = nl_socket_alloc();
+
+	if (!sock)
+		return;
+	if (!nl_connect(sock, protocol)) {
+		nl_socket_enable_msg_peek(sock);
+		nl_socket_disable_seq_check(sock);
+		nl_socket_modify_cb(sock, NL_CB_VALID, NL_CB_CUSTOM, on_answer, u);
+		if (nl_send_simple(sock, type, flags, body, len) >= 0)
+			nl_recvmsgs_default(sock);
+	}
+	nl_socket_free(sock);
+}
+
+static int on_link(struct nl_msg *msg, void *arg)
+{
+	struct nlattr *link[IFLA_MAX + 1], *xdp[IFLA_XDP_MAX + 1];
+	struct use *u = arg;
+
+	if (nlmsg_parse(nlmsg_hdr(msg), sizeof(struct ifinfomsg), link, IFLA_MAX, NULL) < 0 ||
+	    !link[IFLA_XDP] || nla_parse_nested(xdp, IFLA_XDP_MAX, link[IFLA_XDP], NULL) < 0)
+		return NL_SKIP;
+	if (xdp[IFLA_XDP_ATTACHED] && nla_get_u8(xdp[IFLA_XDP_ATTACHED]) != XDP_ATTACHED_NONE)
+		add(u, "has an XDP program", "");
+	return NL_OK;
+}
 
 static int on_xdp_socket(struct nl_msg *msg, void *arg)
 {
@@ -123,21 +162,35 @@ static int on_xdp_socket(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
-/* A kernel without AF_XDP or its diag module has nobody to tell of: no error. */
-static void look_at_xdp_sockets(struct use *u)
+static int on_packet_socket(struct nl_msg *msg, void *arg)
 {
-	struct xdp_diag_req req = { .sdiag_family = AF_XDP, .xdiag_show = XDP_SHOW_INFO };
-	struct nl_sock *sock = nl_socket_alloc();
+	struct packet_diag_info info;
+	struct use *u = arg;
+	struct nlattr *attr;
 
-	if (!sock)
-		return;
-	if (!nl_connect(sock, NETLINK_SOCK_DIAG)) {
-		nl_socket_disable_seq_check(sock);
-		nl_socket_modify_cb(sock, NL_CB_VALID, NL_CB_CUSTOM, on_xdp_socket, u);
-		if (nl_send_simple(sock, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req)) >= 0)
-			nl_recvmsgs_default(sock);
-	}
-	nl_socket_free(sock);
+	attr = nlmsg_find_attr(nlmsg_hdr(msg), sizeof(struct packet_diag_msg), PACKET_DIAG_INFO);
+	if (!attr || nla_len(attr) < (int)sizeof(info))
+		return NL_SKIP;
+	memcpy(&info, nla_data(attr), sizeof(info));
+	/* One that only captures has no ring to send by. */
+	if ((int)info.pdi_index == u->ifindex &&
+	    nlmsg_find_attr(nlmsg_hdr(msg), sizeof(struct packet_diag_msg), PACKET_DIAG_TX_RING))
+		add(u, "is used by an AF_PACKET socket with a ring", "");
+	return NL_OK;
+}
+
+static void look_at_programs_and_sockets(struct use *u)
+{
+	struct ifinfomsg link = { .ifi_family = AF_UNSPEC, .ifi_index = u->ifindex };
+	struct xdp_diag_req xdp = { .sdiag_family = AF_XDP, .xdiag_show = XDP_SHOW_INFO };
+	struct packet_diag_req packet = { .sdiag_family = AF_PACKET,
+					  .pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_RING_CFG };
+
+	ask(u, NETLINK_ROUTE, RTM_GETLINK, 0, &link, sizeof(link), on_link);
+	ask(u, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &xdp, sizeof(xdp),
+	    on_xdp_socket);
+	ask(u, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &packet, sizeof(packet),
+	    on_packet_socket);
 }
 
 /* Bridges, bonds, VLANs and the like: "master" and "upper_NAME". */
@@ -166,6 +219,6 @@ int sriov_nl_net_use(struct sriov *s, const char *netdev, struct sriov_blockers 
 		return -ENODEV;
 	look_at_uppers(s, &u);
 	res = look_at_routes(&u);
-	look_at_xdp_sockets(&u);
+	look_at_programs_and_sockets(&u);
 	return u.res ? u.res : res;
 }

@@ -7,13 +7,22 @@
  */
 #include "tests/core/test.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <linux/if_packet.h>
+#include <linux/packet_diag.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/base.h"
@@ -79,6 +88,100 @@ static void addresses_and_routes_are_found(void **state)
 	assert_int_equal(sriov_nl_net_use(s, "nothing", &b), -ENODEV);
 }
 
+/* As net_af_packet of DPDK does it. */
+static int packet_socket(bool ring_to_send)
+{
+	const struct tpacket_req ring = {
+		.tp_block_size = 4096, .tp_block_nr = 1, .tp_frame_size = 2048, .tp_frame_nr = 2
+	};
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(ETH_P_ALL),
+				  .sll_ifindex = (int)if_nametoindex("lo") };
+	int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+
+	assert_true(fd >= 0);
+	if (ring_to_send)
+		assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_TX_RING, &ring, sizeof(ring)),
+				 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+/* A kernel may have been built without it. */
+static bool packet_sockets_are_told(void)
+{
+	struct packet_diag_req req = { .sdiag_family = AF_PACKET };
+	struct nl_sock *sock = nl_socket_alloc();
+	bool told;
+
+	assert_int_equal(nl_connect(sock, NETLINK_SOCK_DIAG), 0);
+	told = nl_send_simple(sock, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req)) >= 0 &&
+	       nl_recvmsgs_default(sock) >= 0;
+	nl_socket_free(sock);
+	return told;
+}
+
+static bool is_told(const char *text)
+{
+	struct sriov_blockers b = { 0 };
+	bool found = false;
+
+	assert_int_equal(sriov_nl_net_use(s, "lo", &b), 0);
+	for (unsigned int i = 0; i < b.nr; i++)
+		found |= !strcmp(b.item[i].text, text);
+	sriov_blockers_free(&b);
+	return found;
+}
+
+static void a_packet_socket_that_sends_by_a_ring_is_a_user(void **state)
+{
+	static const char text[] = "lo is used by an AF_PACKET socket with a ring";
+	int fd;
+
+	if (!alone || !packet_sockets_are_told())
+		skip();
+	/* Who captures, or looks for a lease, is none. */
+	fd = packet_socket(false);
+	assert_false(is_told(text));
+	close(fd);
+	fd = packet_socket(true);
+	assert_true(is_told(text));
+	close(fd);
+	assert_false(is_told(text));
+}
+
+/* "return XDP_PASS", loaded and attached as any other program would be. */
+static void an_xdp_program_is_a_user(void **state)
+{
+	static const struct bpf_insn code[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr load = { .prog_type = BPF_PROG_TYPE_XDP,
+				.insn_cnt = ARRAY_SIZE(code),
+				.insns = (uintptr_t)code,
+				.license = (uintptr_t) "BSD" };
+	union bpf_attr link = { 0 };
+	int prog, fd;
+
+	if (!alone)
+		skip();
+	prog = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load));
+	link.link_create.prog_fd = (uint32_t)prog;
+	link.link_create.target_ifindex = if_nametoindex("lo");
+	link.link_create.attach_type = BPF_XDP;
+	link.link_create.flags = XDP_FLAGS_SKB_MODE;
+	fd = prog < 0 ? -1 : (int)syscall(SYS_bpf, BPF_LINK_CREATE, &link, sizeof(link));
+	if (fd < 0) {
+		print_message("skipped: no XDP: %s\n", strerror(errno));
+		skip();
+	}
+	assert_true(is_told("lo has an XDP program"));
+	close(fd);
+	close(prog);
+	assert_false(is_told("lo has an XDP program"));
+}
+
 static void a_link_goes_up_and_down(void **state)
 {
 	if (!alone)
@@ -114,6 +217,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_and_routes_are_found),
+		cmocka_unit_test(a_packet_socket_that_sends_by_a_ring_is_a_user),
+		cmocka_unit_test(an_xdp_program_is_a_user),
 		cmocka_unit_test(a_link_goes_up_and_down),
 		cmocka_unit_test(a_device_without_vfs_tells_of_none),
 		cmocka_unit_test(a_function_without_devlink_has_no_mode),
