@@ -90,6 +90,34 @@ static void facts_are_those_of_sysfs(void **state)
 	sriov_list_free(l);
 }
 
+static void link_facts_are_those_of_sysfs(void **state)
+{
+	struct sriov_func f;
+	const char *speed = NULL, *width = NULL, *max_speed = NULL, *max_width = NULL;
+	json_t *o;
+
+	fake_file(&fake, DEVICE FAKE_PF "/current_link_speed", "8.0 GT/s PCIe\n");
+	fake_file(&fake, DEVICE FAKE_PF "/current_link_width", "4\n");
+	fake_file(&fake, DEVICE FAKE_PF "/max_link_speed", "16.0 GT/s PCIe\n");
+	fake_file(&fake, DEVICE FAKE_PF "/max_link_width", "8\n");
+	assert_int_equal(sriov_func_read(s, FAKE_PF, 0, &f), 0);
+	o = sriov_func_json(s, &f);
+	assert_int_equal(json_unpack(o, "{s:{s:s, s:s, s:s, s:s}}", "pcie-link", "speed", &speed,
+				     "width", &width, "max-speed", &max_speed, "max-width",
+				     &max_width),
+			 0);
+	assert_string_equal(speed, "8.0 GT/s PCIe");
+	assert_string_equal(width, "4");
+	assert_string_equal(max_speed, "16.0 GT/s PCIe");
+	assert_string_equal(max_width, "8");
+	json_decref(o);
+	/* A device of a bus without a link has none. */
+	assert_int_equal(sriov_func_read(s, FAKE_NVME, 0, &f), 0);
+	o = sriov_func_json(s, &f);
+	assert_null(json_object_get(o, "pcie-link"));
+	json_decref(o);
+}
+
 static void put_config(const uint8_t *config, size_t len)
 {
 	char path[256];
@@ -304,6 +332,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(pfs_come_with_their_vfs),
 		T(facts_are_those_of_sysfs),
+		T(link_facts_are_those_of_sysfs),
 		T(room_of_a_vf_is_by_the_capability),
 		T(a_vf_without_a_number_has_no_configuration),
 		T(representors_are_found),

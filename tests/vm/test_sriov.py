@@ -85,6 +85,10 @@ def test_functions_are_listed_with_their_facts(lab, vfs):
     assert pf["pf"]["vf-bars"] == vf["bars"]
     assert vf["vf"].items() >= {"pf": NIC, "index": 1}.items() and "driver" not in vf
     assert seen[NVME]["pf"]["total-vfs"] == 2
+    assert pf["pcie-link"] == {"speed": "2.5 GT/s PCIe", "width": "1",
+                               "max-speed": "2.5 GT/s PCIe", "max-width": "1"}
+    # Its vectors are as many as QEMU gives to a VF, for ever.
+    assert vf["msix"] == 3 and "vf-total-msix" not in pf["pf"]
     assert vf["iommu-group"]["viable"] and len(vf["iommu-group"]["members"]) == 1
     assert [hop["isolates"] for hop in vf["acs"]] == [True, True]
     # People see the same.
