@@ -166,50 +166,56 @@ out:
 	free(res);
 }
 
-/* Its place among the network devices of its function, and how it is called. */
-static int find_netdev(struct sriov *s, const char *addr, char *netdev, struct sriov_port *found)
+/* The one that is the function's port; false if it has none. */
+static bool find_netdev(struct sriov *s, const char *addr, char *netdev, struct sriov_port *found)
 {
 	char(*all)[IFNAMSIZ] = NULL;
-	struct sriov_port *port;
+	struct sriov_port *port = NULL;
 	int nr, best = -1;
 
 	nr = sriov_netdevs(s, addr, &all);
-	port = nr > 0 ? calloc((size_t)nr, sizeof(*port)) : NULL;
+	/* One device alone needs no question to tell it from others. */
+	if (nr > 1 || (nr == 1 && found))
+		port = calloc((size_t)nr, sizeof(*port));
 	if (port)
 		sriov_port_names(s, all, (unsigned int)nr, port);
-	for (int i = 0; i < nr && port; i++) {
+	for (int i = 0; i < nr; i++) {
 		/* Representors hang below their PF too, but are not its port. */
-		if (strstr(port[i].name, "vf"))
+		if (port && strstr(port[i].name, "vf"))
 			continue;
 		/* The lowest name, so that it is always the same one. */
 		if (best < 0 || strcmp(all[i], all[best]) < 0)
 			best = i;
 	}
 	netdev[0] = '\0';
-	if (best >= 0) {
+	if (best >= 0)
 		memcpy(netdev, all[best], IFNAMSIZ);
+	if (best >= 0 && port && found)
 		*found = port[best];
-	}
 	free(port);
 	free(all);
-	return best;
+	return best >= 0;
 }
 
 void sriov_netdev(struct sriov *s, const char *addr, char *netdev)
 {
-	struct sriov_port unused;
-
-	find_netdev(s, addr, netdev, &unused);
+	find_netdev(s, addr, netdev, NULL);
 }
 
 static void read_net(struct sriov *s, struct sriov_func *f)
 {
-	struct sriov_port port;
-
-	if (find_netdev(s, f->addr, f->netdev, &port) < 0)
+	if (!find_netdev(s, f->addr, f->netdev, NULL))
 		return;
 	read_net_attr(s, f->netdev, "address", f->mac, sizeof(f->mac));
 	read_net_attr(s, f->netdev, "operstate", f->operstate, sizeof(f->operstate));
+}
+
+void sriov_func_port(struct sriov *s, struct sriov_func *f)
+{
+	struct sriov_port port = { 0 };
+
+	if (!*f->netdev || !find_netdev(s, f->addr, f->netdev, &port))
+		return;
 	memcpy(f->switch_id, port.switch_id, sizeof(f->switch_id));
 	memcpy(f->port_name, port.name, sizeof(f->port_name));
 }

@@ -211,6 +211,8 @@ static void add_pf(struct sriov *s, struct sriov_list *list, const char *addr, u
 	/* Not before: the list has moved as it grew. */
 	pf = &list->func[first];
 	pf->nr_vfs = list->nr - first - 1;
+	for (unsigned int i = first; i < list->nr && flags & SRIOV_LIST_CONF; i++)
+		sriov_func_port(s, &list->func[i]);
 	if (flags & SRIOV_LIST_CONF && !sriov_is_stuck(s, addr)) {
 		pf_confs(s, pf, pf + 1, pf->nr_vfs);
 		find_representors(s, pf, pf + 1, pf->nr_vfs);
@@ -277,11 +279,14 @@ int sriov_func_read(struct sriov *s, const char *addr, unsigned int flags, struc
 	sriov_func_overrides(s, f, 1);
 	if (flags & SRIOV_LIST_NAMES)
 		sriov_func_names(s, f);
+	if (flags & SRIOV_LIST_CONF)
+		sriov_func_port(s, f);
 	if (!(flags & SRIOV_LIST_CONF) || sriov_is_stuck(s, f->is_vf ? f->pf : addr))
 		return 0;
 	if (f->is_pf) {
 		pf_confs(s, f, NULL, 0);
 	} else if (f->is_vf && f->vf_index >= 0 && !sriov_func_facts(s, f->pf, &pf)) {
+		sriov_func_port(s, &pf);
 		pf_confs(s, &pf, f, 1);
 		find_representors(s, &pf, f, 1);
 	}

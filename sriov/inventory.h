@@ -8,7 +8,7 @@
 
 #include "sriov/sriov.h"
 
-/* All but overrides, names and what rtnetlink and devlink know. -ENODEV. */
+/* All but overrides, names, ports and what rtnetlink and devlink know. -ENODEV. */
 int sriov_func_facts(struct sriov *s, const char *addr, struct sriov_func *f);
 /* The driver overrides of all of them, each with a bound. */
 void sriov_func_overrides(struct sriov *s, struct sriov_func *f, unsigned int nr);
@@ -19,6 +19,8 @@ struct sriov_port {
 };
 void sriov_port_names(struct sriov *s, char (*netdev)[IFNAMSIZ], unsigned int nr,
 		      struct sriov_port *port);
+/* Which port of which switch its network device is. With a bound. */
+void sriov_func_port(struct sriov *s, struct sriov_func *f);
 /* Vendor and device by libpci's table, as numbers if they are not in it. */
 void sriov_func_names(struct sriov *s, struct sriov_func *f);
 
