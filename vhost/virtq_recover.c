@@ -230,19 +230,6 @@ static void finish_batch(struct virtq *vq, uint32_t end)
 
 /* --- without marks ---------------------------------------------------------------- */
 
-/*
- * No driver or device has used an entry since the driver cleared the flags. What the
- * addresses say was left by a driver before, which need not be cleared; a ring that
- * was used is like that only after two whole rounds, where a new one is, too.
- */
-static bool is_new(const struct virtq *vq)
-{
-	for (uint32_t slot = 0; slot < vq->conf.size; slot++)
-		if (flags_at(vq, slot))
-			return false;
-	return true;
-}
-
 /* Entry of a ring that is new, in which nothing was written yet. */
 static bool is_blank(const struct virtq *vq, uint32_t place)
 {
@@ -328,10 +315,7 @@ void virtq_packed_recover(struct virtq *vq)
 	bool known;
 
 	known = find_newest_for_sure(vq, &n);
-	if (is_new(vq)) {
-		place = 0;
-		known = true;
-	} else if (known && n.is && !is_used(vq, n.place)) {
+	if (known && n.is && !is_used(vq, n.place)) {
 		place = n.place;
 		known = n.settled;
 	} else if (known) {

@@ -99,25 +99,6 @@ static void it_goes_on_in_every_place_of_both_rounds(void **state)
 	rk_close(k);
 }
 
-/* It clears no more than it must: the marks of the driver before are there. */
-static void a_driver_that_begins_anew_in_the_same_memory_is_served(void **state)
-{
-	struct ringkit *k = rk_open(FEATURES, SIZE, rk_base(true));
-
-	for (uint16_t id = 1; id < 5; id++) {
-		put(k, id, 0);
-		serve(k, id);
-	}
-	for (unsigned int i = 0; i < SIZE; i++)
-		k->pdesc[i].flags = cpu_to_le16(0);
-	rk_driver_reset(k, true, SIZE, rk_base(true));
-	crash(k);
-	assert_false(k->vq.broken);
-	put(k, 1, 0);
-	serve(k, 1);
-	rk_close(k);
-}
-
 static void what_was_not_given_back_is_served_again(void **state)
 {
 	struct ringkit *k = rk_open(FEATURES, SIZE, rk_base(true));
@@ -522,7 +503,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_goes_on_in_every_place_of_both_rounds),
-		cmocka_unit_test(a_driver_that_begins_anew_in_the_same_memory_is_served),
 		cmocka_unit_test(what_was_not_given_back_is_served_again),
 		cmocka_unit_test(a_full_ring_of_untouched_chains_begins_behind_the_driver),
 		cmocka_unit_test(a_full_ring_breaks_if_the_order_is_not_that_of_the_driver),
