@@ -285,14 +285,12 @@ static bool place_without_marks(const struct virtq *vq, uint32_t base, uint32_t 
 	open = entries_to_used(vq, avail) - 1;
 	first = place_before(vq, avail, open);
 	/* With all of it open, the base of a new ring is what is stale as a rule. */
-	if (((base && !vq->in_order) || open < vq->conf.size) &&
-	    entries_to(vq, avail, base) <= open && may_be_skipped(vq, first, base))
+	if ((base || open < vq->conf.size) && entries_to(vq, avail, base) <= open &&
+	    may_be_skipped(vq, first, base))
 		return true;
 	*place = first;
 	/* All, or all but one that the driver is writing: what was completed out of
-	 * order left no trace. The same base says that the ring was handed on, which by
-	 * chance (one in two rounds of entries) it would also say of a full ring after
-	 * a crash. */
+	 * order left no trace. */
 	if (open + 1 >= vq->conf.size)
 		return vq->conf.fifo || vq->in_order || first == base;
 	/* None, or the ring is new. */

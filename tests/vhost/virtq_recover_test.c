@@ -363,12 +363,9 @@ static void child_pops(struct ringkit *k, bool in_order)
 		sched_yield();
 }
 
-/* With a base that is stale for sure: nearly a round away from where it stands. */
 static void child(struct ringkit *k, const struct victim *v)
 {
-	uint32_t half = k->used_idx | (k->used_wrap ? 0u : 0x8000u);
-
-	begin_anew(k, v->features, half | half << 16, v->manner != MIXED_ORDER);
+	begin_anew(k, v->features, rk_base(true), v->manner != MIXED_ORDER);
 	for (;;) {
 		if (v->manner == BURSTS)
 			child_bursts(k, v);
