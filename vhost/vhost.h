@@ -35,9 +35,6 @@ struct vu_dev;
  */
 struct vu_ops {
 	const char *type; /* for log lines and status */
-	/* All its rings give chains back in the order of the driver: a packed ring of a
-	 * back-end that was killed goes on, whatever was in flight. */
-	bool fifo;
 
 	/* Virtio feature bits offered: the device type's own and the ring's that
 	 * its data path serves. vhost/ adds those of the protocol. */

@@ -145,19 +145,16 @@ int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
 	vq->order_head = 0;
 	vq->order_tail = 0;
 	vq->used_pending = 0;
-	vq->ahead = 0;
 	vq->hint = 0;
 	vq->epoch = 0;
 	vq->inflight[0] = 0;
 	vq->inflight[1] = 0;
 	vq->broken = false;
 	vq->notify_armed = false;
-	if (packed) {
+	if (packed)
 		packed_set_base(vq, conf->base);
-		virtq_packed_recover(vq);
-	} else {
+	else
 		split_set_base(vq);
-	}
 	return 0;
 }
 

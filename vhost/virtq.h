@@ -87,9 +87,6 @@ struct virtq_conf {
 	/* Set when a write to one of them had to be waited for: nobody writes any
 	 * more then. Of all rings of the device; any loop's. NULL ok. */
 	bool *blocked;
-	/* The device gives chains back in the order in which the driver made them
-	 * available, whether the driver knows or not. */
-	bool fifo;
 };
 
 /* Written by the loop's thread, read by any with counter_read(). */
@@ -119,7 +116,6 @@ struct virtq_slot {
 	bool busy;
 	/* IN_ORDER only: done, waiting for its turn. */
 	bool done;
-	uint16_t place; /* packed: where it began, with the wrap counter in bit 15 */
 	uint32_t used_len;
 };
 
@@ -139,10 +135,6 @@ struct virtq {
 	bool avail_wrap, used_wrap; /* packed */
 	uint16_t first_idx, first_flags; /* packed: the used descriptor whose flags
 					  * publish the batch, if used_pending */
-	/* packed: how far chains were given back ahead of others that were popped before:
-	 * the sum over their entries, so 0 if none is outstanding before another one
-	 * that was given back. */
-	int64_t ahead;
 	bool notify_armed; /* the driver was asked to notify */
 	bool flush_queued; /* on the loop's list of rings to flush */
 	bool broken; /* status reads it while the loop may write it */

@@ -158,8 +158,6 @@ static uint32_t use_rest(struct virtq *vq, const struct virtq_burst *b, unsigned
 	uint32_t at = *pos, sum = 0;
 
 	for (unsigned int i = 1; i < nr; i++) {
-		virtq_put_mark(ring, size, at, wrapped, buf[i].nr_desc,
-			       virtq_mark(buf[i].id, buf[i].nr_desc, true));
 		put_used(&ring[at], used_half(wrapped, buf[i].id, buf[i].written));
 		sum += buf[i].nr_desc;
 		at += buf[i].nr_desc;
@@ -186,9 +184,8 @@ static void log_used(struct virtq *vq, const struct virtq_burst *b, unsigned int
 
 void virtq_packed_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 {
-	uint16_t first = vq->used_idx, id = b->buf[0].id;
-	bool wrap = vq->used_wrap;
-	uint32_t nr_desc = 0, nr_first;
+	uint16_t first = vq->used_idx;
+	uint32_t nr_desc = 0;
 	uint64_t head;
 
 	if (vq->in_order && !b->writable) {
@@ -199,20 +196,13 @@ void virtq_packed_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr)
 		 */
 		for (unsigned int i = 0; i < nr; i++)
 			nr_desc += b->buf[i].nr_desc;
-		nr_first = nr_desc;
-		id = b->buf[nr - 1].id;
-		head = used_half(vq->used_wrap, id, 0);
+		head = used_half(vq->used_wrap, b->buf[nr - 1].id, 0);
 		step(vq, &vq->used_idx, &vq->used_wrap, nr_desc);
 	} else {
-		nr_first = b->buf[0].nr_desc;
-		head = used_half(vq->used_wrap, id, b->buf[0].written);
-		step(vq, &vq->used_idx, &vq->used_wrap, nr_first);
+		head = used_half(vq->used_wrap, b->buf[0].id, b->buf[0].written);
+		step(vq, &vq->used_idx, &vq->used_wrap, b->buf[0].nr_desc);
 		nr_desc = b->buf[0].nr_desc + use_rest(vq, b, nr, &vq->used_idx, &vq->used_wrap);
 	}
-	/* Not of a driver that made entries available twice. */
-	if (likely(nr_first <= vq->conf.size))
-		virtq_put_mark(vq->conf.desc, vq->conf.size, first, wrap, nr_first,
-			       virtq_mark(id, nr_first, true));
 	/* Last: the driver looks at the others only after this one. */
 	put_used(virtq_ring_desc(vq, first), head);
 	if (unlikely(vq->conf.log))

@@ -117,22 +117,10 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 		return 0;
 	if (unlikely(vq->tlb))
 		virtq_tlb_take(vq, at.id);
-	vq->slot[at.id].place = (uint16_t)(vq->avail_idx | vq->avail_wrap << 15);
 	vq->avail_idx = at.pos;
 	vq->avail_wrap = at.wrap;
 	vq->avail_seen = at.pos;
 	return 1;
-}
-
-/* From the used position to a chain's own place, which is less than a round away. */
-static int64_t places_between(const struct virtq *vq, uint16_t place)
-{
-	int32_t size = (int32_t)vq->conf.size;
-	int32_t diff = (place & 0x7fff) - vq->used_idx;
-
-	if (place >> 15 == vq->used_wrap)
-		return diff;
-	return diff < 0 ? diff + size : diff - size;
 }
 
 /*
@@ -148,9 +136,6 @@ void virtq_packed_emit(struct virtq *vq, uint16_t id, uint32_t written)
 
 	if (vq->used_wrap)
 		flags |= VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
-	vq->ahead += nr * places_between(vq, vq->slot[id].place);
-	virtq_put_mark(vq->conf.desc, vq->conf.size, vq->used_idx, vq->used_wrap, nr,
-		       virtq_mark(id, nr, !vq->ahead));
 	d->id = cpu_to_le16(id);
 	d->len = cpu_to_le32(written);
 	if (!vq->used_pending) {

@@ -121,7 +121,6 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 		.err_fd = vr->err_fd,
 		.enabled = vr->enabled,
 		.blocked = &vr->dev->blocked,
-		.fifo = dev->ops->fifo,
 	};
 	/* vhost-user, "A vring address description": behind an IOMMU the
 	 * addresses are the device's, else the front-end's. */
@@ -274,8 +273,7 @@ void vu_ring_started(struct vu_ring *vr, int error)
 		vu_ring_set_state(vr, VU_RING_FAILED);
 		return;
 	}
-	log_debug("%s: started on loop%u, size %u, base 0x%x", vr->name, loop_index(vr->vq.loop),
-		  vr->size, vr->base);
+	log_debug("%s: started on loop%u, size %u", vr->name, loop_index(vr->vq.loop), vr->size);
 	vu_ring_tell_active(vr, false);
 	vu_backend_kick(vr->dev);
 }
@@ -340,13 +338,13 @@ static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 	struct virtq *vq = &vr->vq;
 	int ret;
 
-	vq->name = vr->name;
 	ret = virtq_init(vq, conf, loop_node(loop));
 	if (ret < 0) {
 		log_limited(LOG_LEVEL_WARNING, "%s: size %u with base 0x%x: %s", vr->name,
 			    conf->size, conf->base, strerror(-ret));
 		return ret == -ENOMEM ? ring_fail(vr, "no memory", ret) : ret;
 	}
+	vq->name = vr->name;
 	if (conf->iotlb)
 		ret = ring_setup_tlb(vr, loop_node(loop));
 	if (!ret)

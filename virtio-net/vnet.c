@@ -194,7 +194,6 @@ static int net_set_mtu(struct vu_dev *dev, uint64_t mtu)
 
 static const struct vu_ops net_ops = {
 	.type = "net",
-	.fifo = true,
 	.features = net_features,
 	.set_features = net_set_features,
 	.get_config = net_get_config,

@@ -112,15 +112,13 @@ def test_guest_sees_a_resize_while_io_runs(workdir, initrd, qemu10, disks):
         finish(machine, first)
 
 
-@pytest.mark.parametrize("version, packed", [("10", False), ("10", True), ("7.2", False)],
-                         ids=["10-split", "10-packed", "7.2-split"])
-def test_io_pauses_and_resumes_over_a_restart(workdir, initrd, disks, version, packed):
-    """The back-end ends with nothing in flight. Where a packed ring was is found in
-    the ring: QEMU sends the base of a new one."""
+@pytest.mark.parametrize("version", ["10", "7.2"])
+def test_io_pauses_and_resumes_over_a_restart(workdir, initrd, disks, version):
+    """Split rings only: QEMU can tell a new back-end where a packed ring was
+    only from the in-flight region, which needs a protocol feature of its own."""
     need_qemu(version)
     with guest.backend(workdir, disks) as server, \
-            start(workdir, initrd, server, disks, version=version, packed=packed,
-                  smp=2) as machine:
+            start(workdir, initrd, server, disks, version=version, smp=2) as machine:
         for disk in disks:
             begin(machine, disk)
         for _ in range(2):

@@ -6,7 +6,6 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 import guest
 import net
-import pytest
 from test_net import Nic, boot
 
 MIB = 1 << 20
@@ -45,11 +44,11 @@ def finish(machine, flows=True):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
-def test_switch_is_killed_while_tcp_flows(workdir, net_initrd, qemu10, packed):
+def test_switch_is_killed_while_tcp_flows(workdir, net_initrd, qemu10):
     """One guest connects to the switch, for the other one the switch connects.
-    Where a packed ring was is found in the ring: QEMU sends the base of a new one."""
-    here, there = interface(workdir, 0, packed), interface(workdir, 1, packed, listen=False)
+    Split rings only: QEMU cannot tell a new back-end where a packed ring was when
+    the old one is no longer there to be asked."""
+    here, there = interface(workdir, 0, False), interface(workdir, 1, False, listen=False)
     ports = [here.port, there.port]
     server = net.switch(workdir, ports).start()
     try:
