@@ -96,11 +96,12 @@ def test_a_guest_migrates_behind_a_strict_iommu(workdir, initrd, qemu10, packed)
         source.wait_io(named)
         guest.wait_until(lambda: target.qmp("query-status")["status"] == "inmigrate", 20,
                          "the target to wait for the guest")
-        # Slowly: what is written meanwhile is mostly in pages that were sent. A guest
-        # that maps each buffer writes too little to keep the migration from its end.
+        # Slowly: what is written meanwhile is mostly in pages that were sent. Then
+        # faster than any guest can write, or it would never come to its end.
         source.qmp("migrate-set-parameters", **{"max-bandwidth": 16 * MIB})
         source.qmp("migrate", uri=f"unix:{workdir}/migration")
         source.wait_io(named)
+        source.qmp("migrate-set-parameters", **{"max-bandwidth": 4096 * MIB})
         info = wait_migrated(source, target)
         assert info["ram"]["dirty-sync-count"] >= 2
         source.qmp("quit")
