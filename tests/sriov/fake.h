@@ -17,6 +17,19 @@
 #define FAKE_NVME "0000:02:00.0"
 #define FAKE_PLAIN "0000:00:01.0"
 
+/* Of the changes at which something happens, one in so many is tried: a sanitizer makes
+ * each of the many forks take long. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FAKE_STEP 7
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define FAKE_STEP 7
+#endif
+#endif
+#ifndef FAKE_STEP
+#define FAKE_STEP 1
+#endif
+
 struct fake {
 	char root[128];
 };

@@ -113,7 +113,7 @@ static unsigned int pull(const struct operation *op, const char *victim, unsigne
 	unsigned int n;
 	int res;
 
-	for (n = 1; n < CHANGES_MAX; n += step) {
+	for (n = 1; n < CHANGES_MAX; n += FAKE_STEP * step) {
 		fake_create(&fake);
 		s = fake_open(&fake, true);
 		op->prepare(s);

@@ -162,6 +162,7 @@ static uint32_t serve_answering(struct kit_dev *kd, bool reply_first, uint8_t pe
 				unsigned int *nr_failed)
 {
 	uint32_t len = UINT32_MAX;
+	struct fe_iotlb_msg m;
 	void *cookie = NULL;
 	struct fe_msg msg;
 
@@ -174,7 +175,8 @@ static uint32_t serve_answering(struct kit_dev *kd, bool reply_first, uint8_t pe
 		kit_pump(kit_guest.kit);
 		if (fe_backend_take(&kd->fe, &msg, 0))
 			continue;
-		if (((struct fe_iotlb_msg *)msg.payload)->type == FE_IOTLB_ACCESS_FAIL)
+		memcpy(&m, msg.payload, sizeof(m));
+		if (m.type == FE_IOTLB_ACCESS_FAIL)
 			++*nr_failed;
 		else
 			answer_at_once(kd, &msg, reply_first, perm);
