@@ -247,13 +247,17 @@ const struct gmem_region *gmem_region_of(const struct gmem *gm, const void *p)
 
 bool gmem_gpa_of(const struct gmem *gm, const void *p, uint64_t *len, gpa_t *addr)
 {
-	const struct gmem_region *r = gmem_region_of(gm, p);
-	uint64_t off;
+	const uint8_t *byte = p;
 
-	if (!r)
-		return false;
-	off = (uint64_t)((const uint8_t *)p - r->host);
-	*len = min_u64(*len, r->size - off);
-	*addr = gpa(r->gpa + off);
-	return true;
+	for (unsigned int i = 0; i < gm->nr; i++) {
+		const struct gmem_range *r = &gm->range[i];
+		uint64_t off = (uint64_t)(byte - r->host), size = r->end - r->gpa;
+
+		if (byte < r->host || off >= size)
+			continue;
+		*len = min_u64(*len, size - off);
+		*addr = gpa(r->gpa + off);
+		return true;
+	}
+	return false;
 }
