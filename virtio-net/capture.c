@@ -129,7 +129,8 @@ static struct record *reserve(struct lane *l, uint32_t size)
 	if (skip) {
 		filler = (struct record *)(l->ring + at);
 		*filler = (struct record){ .size = skip };
-		l->head += skip;
+		/* Pairs with the acquire in peek(), which may find it before the record. */
+		store_release(&l->head, l->head + skip);
 	}
 	return (struct record *)(l->ring + (l->head & (RING_SIZE - 1)));
 }
@@ -194,8 +195,7 @@ static const struct record *peek(struct lane *l)
 	const struct record *r;
 
 	for (;;) {
-		/* Pairs with the release in record_frame(). A filler is only there
-		 * with the record behind it. */
+		/* Pairs with the releases in reserve() and record_frame(). */
 		if (load_acquire(&l->head) == l->tail)
 			return NULL;
 		r = (const struct record *)(l->ring + (l->tail & (RING_SIZE - 1)));
