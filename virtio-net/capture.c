@@ -91,6 +91,7 @@ struct capture {
 	bool shut; /* it has nothing to say any more */
 	bool gone; /* nobody reads */
 	bool stopping; /* the end must not wait for the reader */
+	bool has_end; /* the file's last block has been written */
 	struct ev_timer look;
 	void (*ended)(void *opaque);
 	void *opaque;
@@ -235,7 +236,7 @@ static bool fill(struct capture *c)
 	const struct record *r;
 	struct lane *l;
 
-	while (c->frames_left) {
+	while (c->frames_left && !c->has_end) {
 		l = oldest(c, &r);
 		if (!l)
 			return true;
@@ -346,24 +347,21 @@ static void put_end(struct capture *c)
 	pcapng_end(&c->out, real_time_ns(), passed, lost);
 }
 
-/* No loop uses it any more. */
+/* No loop uses it any more: what they left goes to the reader, then the file's end. */
 static void drain(struct capture *c)
 {
 	bool is_done = pump(c);
 
-	if (!is_done && c->stopping)
-		is_done = true;
-	if (!is_done) {
-		if (!c->blocked)
-			ev_timer_arm(c->ev, &c->look, LOOK_NS);
-		return; /* EPOLLOUT or the timer goes on */
-	}
-	if (!c->gone && !c->blocked) {
+	if ((is_done || c->stopping) && !c->has_end && !c->gone && !c->blocked) {
 		put_end(c);
-		/* A hundred bytes behind what was taken just now. */
-		flush(c);
+		c->has_end = true;
+		is_done = pump(c);
 	}
-	end(c);
+	if (is_done || c->stopping)
+		end(c);
+	else if (!c->blocked)
+		ev_timer_arm(c->ev, &c->look, LOOK_NS);
+	/* Else EPOLLOUT goes on. */
 }
 
 static void quiesced(void *opaque)

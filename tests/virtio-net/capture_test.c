@@ -20,6 +20,8 @@
 #include "tests/virtio-net/swkit.h"
 #include "virtio-net/capture.h"
 
+#define PCAPNG_STATISTICS 5 /* the type of that block */
+
 enum {
 	A = 0xa,
 	B = 0xb,
@@ -30,6 +32,7 @@ struct rig {
 	struct swkit_port *a, *b;
 	struct capture *c; /* NULL: ended */
 	int fd; /* the reader's end */
+	int buffer; /* bytes on the way to it; 0: as many as usual */
 	char *file;
 	size_t len;
 };
@@ -46,6 +49,10 @@ static int begin(struct rig *r, struct capture_conf *conf, char *err)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
 			 0);
 	r->fd = pair[0];
+	if (r->buffer)
+		assert_int_equal(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &r->buffer,
+					    sizeof(r->buffer)),
+				 0);
 	conf->port = conf->port ? conf->port : r->a->port;
 	conf->fd = pair[1];
 	conf->ev = r->k.ev;
@@ -59,16 +66,22 @@ static int begin(struct rig *r, struct capture_conf *conf, char *err)
 	return res;
 }
 
-static void rig_open(struct rig *r, struct capture_conf conf)
+static void rig_open_with_buffer(struct rig *r, struct capture_conf conf, int buffer)
 {
 	char err[SW_ERR_LEN] = "";
 
 	memset(r, 0, sizeof(*r));
+	r->buffer = buffer;
 	swkit_open(&r->k, NULL);
 	r->a = swkit_add(&r->k, "a", NULL);
 	r->b = swkit_add(&r->k, "b", NULL);
 	if (begin(r, &conf, err) < 0)
 		fail_msg("%s", err);
+}
+
+static void rig_open(struct rig *r, struct capture_conf conf)
+{
+	rig_open_with_buffer(r, conf, 0);
 }
 
 /* What has come so far. */
@@ -153,10 +166,12 @@ static unsigned int read_marks(const struct rig *r, uint8_t *marks, unsigned int
 static void read_end(const struct rig *r, uint64_t *passed, uint64_t *lost)
 {
 	const size_t options = 20; /* behind type, length, interface, time */
-	uint32_t len;
+	uint32_t len, type;
 
 	memcpy(&len, r->file + r->len - 4, sizeof(len));
 	assert_true(len <= r->len);
+	memcpy(&type, r->file + r->len - len, sizeof(type));
+	assert_int_equal(type, PCAPNG_STATISTICS);
 	memcpy(passed, r->file + r->len - len + options + 4, sizeof(*passed));
 	memcpy(lost, r->file + r->len - len + options + 16, sizeof(*lost));
 }
@@ -334,6 +349,37 @@ static void a_slow_reader_loses_frames_and_nobody_else(void **state)
 	rig_close(&r);
 }
 
+/* The last of n frames may take the last room there is. */
+static void the_end_waits_for_a_slow_reader_too(void **state)
+{
+	const struct swkit_frame frame = { B, A, .len = 1500 };
+	uint64_t passed, lost;
+	uint8_t marks[1];
+	struct rig r;
+
+	for (unsigned int n = 0; n < 10; n++) {
+		rig_open_with_buffer(&r, (struct capture_conf){ 0 }, 1);
+		for (unsigned int i = 0; i < n; i++) {
+			swkit_send(&r.k, r.a, &frame, 1);
+			swkit_settle(&r.k);
+			/* Until it has looked for more, in vain. */
+			for (int turn = 0; turn < 3; turn++)
+				evloop_run_once(r.k.ev, 10);
+		}
+		shutdown(r.fd, SHUT_WR);
+		for (int turn = 0; turn < 3 && r.c; turn++) {
+			swkit_settle(&r.k);
+			evloop_run_once(r.k.ev, 10);
+		}
+		collect_all(&r);
+		read_end(&r, &passed, &lost);
+		assert_int_equal(passed, n);
+		assert_int_equal(lost, 0);
+		assert_int_equal(read_marks(&r, marks, 1), n);
+		rig_close(&r);
+	}
+}
+
 static void a_reader_that_vanishes_ends_it(void **state)
 {
 	const struct swkit_frame frame = { B, A };
@@ -403,6 +449,7 @@ int main(void)
 		cmocka_unit_test(it_ends_after_so_many_frames),
 		cmocka_unit_test(the_head_comes_first),
 		cmocka_unit_test(a_slow_reader_loses_frames_and_nobody_else),
+		cmocka_unit_test(the_end_waits_for_a_slow_reader_too),
 		cmocka_unit_test(a_reader_that_vanishes_ends_it),
 		cmocka_unit_test(a_stop_does_not_wait_for_the_reader),
 		cmocka_unit_test(one_capture_a_port),
