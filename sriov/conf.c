@@ -373,11 +373,23 @@ static int set_msix(struct sriov *s, const struct sriov_func *f, struct sriov_re
 	return res;
 }
 
+int sriov_msix_give(struct sriov *s, struct sriov_rec *rec, uint64_t vectors)
+{
+	struct sriov_func f = { 0 };
+	int res;
+
+	res = sriov_func_read(s, rec->addr, 0, &f);
+	if (!res)
+		res = set_msix(s, &f, rec, vectors);
+	if (!res)
+		rec->msix = (struct sriov_msix_state){ .given = true, .nr = vectors };
+	return res;
+}
+
 int sriov_msix_restore(struct sriov *s, struct sriov_rec *rec)
 {
 	struct sriov_conf *saved = &rec->claim.saved;
 	unsigned int now = sriov_msix_vectors(s, rec->addr);
-	struct sriov_func f = { 0 };
 	int res = 0;
 
 	if (!(saved->has & SRIOV_CONF_MSIX))
@@ -385,9 +397,7 @@ int sriov_msix_restore(struct sriov *s, struct sriov_rec *rec)
 	if (!saved->msix || now != saved->msix) {
 		res = sriov_bind_do(s, rec, SRIOV_DRIVER_NONE, 0);
 		if (res >= 0)
-			res = sriov_func_read(s, rec->addr, 0, &f);
-		if (!res)
-			res = set_msix(s, &f, rec, saved->msix);
+			res = sriov_msix_give(s, rec, saved->msix);
 	}
 	if (res == -ETIMEDOUT)
 		return res;

@@ -90,6 +90,11 @@ unsigned int sriov_msix_vectors(const struct sriov *s, const char *addr)
 	return vectors;
 }
 
+bool sriov_msix_gives_back(const struct sriov *s, const char *addr, uint64_t vectors)
+{
+	return !vectors || vectors < sriov_msix_vectors(s, addr);
+}
+
 static void read_bars(struct sriov *s, struct sriov_func *f)
 {
 	unsigned int vfs = f->total_vfs ? hardware_vfs(s, f->addr, f->total_vfs) : 0;

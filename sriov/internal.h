@@ -22,7 +22,7 @@ struct sriov_rec;
  * What is asked of the kernel by other means than reading files. Everything
  * returns 0 or -errno. All but those of modules, settle() and before_change() run
  * in a child process, with nobody to read what it prints: called by guard.c,
- * ask.c and disks.c only.
+ * ask.c, disks.c and watch.c only.
  */
 struct sriov_os {
 	int (*write)(struct sriov *s, const char *path, const char *text);
@@ -35,6 +35,9 @@ struct sriov_os {
 	/* Each reason why the host needs this network device. */
 	int (*net_use)(struct sriov *s, const char *netdev, struct sriov_blockers *b);
 	int (*link_set)(struct sriov *s, const char *netdev, bool up);
+	/* Each network device as a line: its index, 1 if it has a carrier or 0, its
+	 * name. */
+	int (*links)(struct sriov *s, FILE *out);
 	/* -EOPNOTSUPP without devlink. mode has SRIOV_NAME_LEN. */
 	int (*eswitch)(struct sriov *s, const char *bus, const char *name, char *mode);
 	int (*load_module)(struct sriov *s, const char *name);
@@ -63,6 +66,7 @@ struct sriov {
 	void *os_opaque;
 	int lock_fd; /* -1: not locked */
 	bool asks_hang; /* netlink has not answered once: no use to wait long again */
+	pid_t stuck; /* a child of survey.c that has not answered, 0: none */
 	struct pci_access *names; /* NULL until the first look-up */
 	struct sriov_held *held; /* what users.c has seen last */
 	unsigned int nr_held;
@@ -229,7 +233,7 @@ int sriov_recover(struct sriov *s);
 
 /* ---- VFs that go and may come back: kept.c ---- */
 
-/* Write down what all VFs of a PF are: configuration, driver, owners. */
+/* Write down what all VFs of a PF are: configuration, vectors, driver, owners. */
 int sriov_kept_save(struct sriov *s, const char *pf);
 /* Make new VFs what the old ones of the same number were; others are left. 1, or
  * 0 if nothing was written down. What a driver refuses is told only. */
@@ -278,6 +282,9 @@ int sriov_ask_eswitch(struct sriov *s, const char *addr, char *mode);
  * free(), also with -ETIMEDOUT as far as it came; NULL: nothing. */
 int sriov_survey(struct sriov *s, void (*answer)(struct sriov *s, const void *what, FILE *out),
 		 const void *what, unsigned int timeout_ms, char **text);
+/* The last child that did not answer in time is still in the kernel: for those who
+ * ask again and again. */
+bool sriov_survey_is_stuck(struct sriov *s);
 
 /* ---- Device files of functions: devfiles.c ---- */
 
@@ -350,6 +357,12 @@ void sriov_vfio_nodes(const struct sriov *s, const char *addr, int group, char *
 		      char *cdev_node);
 /* Entries of its MSI-X table; 0 if it has none, or nobody may look. */
 unsigned int sriov_msix_vectors(const struct sriov *s, const char *addr);
+/* Give a VF without driver vectors, 0 for as many as it has by itself. Its record is
+ * left for the caller to save. */
+int sriov_msix_give(struct sriov *s, struct sriov_rec *rec, uint64_t vectors);
+/* Given so many it gives some back: to be done before others get more, as a driver
+ * has a number for all VFs of a PF together. */
+bool sriov_msix_gives_back(const struct sriov *s, const char *addr, uint64_t vectors);
 /* As many vectors as before the claim, for which it loses its driver. A driver of
  * the PF that refuses is told only. */
 int sriov_msix_restore(struct sriov *s, struct sriov_rec *rec);
@@ -381,6 +394,7 @@ struct sriov_event;
 void sriov_watch_tell(struct sriov_watch *w,
 		      void (*told)(void *opaque, const struct sriov_event *event), void *opaque);
 void sriov_watch_lost_links(struct sriov_watch *w); /* as if events of links were */
+void sriov_watch_look(struct sriov_watch *w); /* as if it was time to look again */
 void sriov_watch_uevent(struct sriov_watch *w, const char *event, size_t len);
 
 #endif

@@ -20,6 +20,7 @@
 #include "sriov/internal.h"
 
 #define SUFFIX ".vfs"
+#define NOT_GIVEN ((json_int_t)-1) /* vectors */
 
 struct kept {
 	unsigned int index;
@@ -27,6 +28,7 @@ struct kept {
 	char driver[SRIOV_NAME_LEN], owners[SRIOV_TEXT_LEN];
 	struct sriov_bind_state bind;
 	struct sriov_conf conf;
+	struct sriov_msix_state msix;
 };
 
 static void kept_path(const struct sriov *s, const char *pf, char *path)
@@ -48,10 +50,11 @@ static json_t *pack(struct sriov *s, const char *netdev, unsigned int index, con
 	if (*netdev && sriov_conf_read(s, netdev, index, &conf) < 0)
 		conf.has = 0;
 	sriov_driver_now(s, addr, driver);
-	return json_pack("{s:i, s:I, s:s, s:s, s:o, s:o}", "index", (int)index, "inode",
+	return json_pack("{s:i, s:I, s:s, s:s, s:o, s:o, s:I}", "index", (int)index, "inode",
 			 (json_int_t)sriov_device_ino(s, addr), "driver", driver, "owners",
 			 rec.owners, "bind", sriov_bind_pack(&rec.bind), "conf",
-			 sriov_conf_pack(&conf));
+			 sriov_conf_pack(&conf), "msix",
+			 rec.msix.given ? (json_int_t)rec.msix.nr : NOT_GIVEN);
 }
 
 int sriov_kept_save(struct sriov *s, const char *pf)
@@ -116,12 +119,13 @@ static int unpack(json_t *from, struct kept *kept)
 {
 	const char *driver, *owners;
 	json_t *bind, *conf;
-	json_int_t inode;
+	json_int_t inode, msix = NOT_GIVEN;
 	int index;
 
 	memset(kept, 0, sizeof(*kept));
-	if (json_unpack(from, "{s:i, s:I, s:s, s:s, s:o, s:o}", "index", &index, "inode", &inode,
-			"driver", &driver, "owners", &owners, "bind", &bind, "conf", &conf) < 0 ||
+	if (json_unpack(from, "{s:i, s:I, s:s, s:s, s:o, s:o, s?I}", "index", &index, "inode",
+			&inode, "driver", &driver, "owners", &owners, "bind", &bind, "conf", &conf,
+			"msix", &msix) < 0 ||
 	    index < 0 || sriov_bind_unpack(bind, &kept->bind) < 0 ||
 	    sriov_conf_unpack(conf, &kept->conf) < 0)
 		return -EINVAL;
@@ -129,6 +133,8 @@ static int unpack(json_t *from, struct kept *kept)
 	kept->device_ino = (uint64_t)inode;
 	sriov_text(kept->driver, sizeof(kept->driver), "%s", driver);
 	sriov_text(kept->owners, sizeof(kept->owners), "%s", owners);
+	if (msix != NOT_GIVEN)
+		kept->msix = (struct sriov_msix_state){ .given = true, .nr = (uint64_t)msix };
 	return 0;
 }
 
@@ -148,22 +154,50 @@ static int put_conf(struct sriov *s, const char *pf, const struct kept *kept)
 	return want.has ? sriov_conf_write(s, netdev, kept->index, &want) : 0;
 }
 
-/* The driver last: it reads what else there is. */
-static int put_vf(struct sriov *s, const char *pf, const char *addr, const struct kept *kept)
+/* The VF is another device than it was, and nobody has given it a driver. */
+static bool is_new(struct sriov *s, const char *addr, const struct kept *kept)
 {
 	char now[SRIOV_NAME_LEN];
+
+	sriov_driver_now(s, addr, now);
+	return !*now && sriov_device_ino(s, addr) != kept->device_ino;
+}
+
+/* Its record, with nothing of it under way. */
+static int load_idle(struct sriov *s, const char *addr, struct sriov_rec *rec)
+{
+	int res = sriov_rec_load(s, addr, rec);
+
+	return res < 0 ? res : sriov_rec_check_writer(s, rec);
+}
+
+static int put_vectors(struct sriov *s, const char *addr, const struct kept *kept)
+{
 	struct sriov_rec rec;
 	int res;
 
-	sriov_driver_now(s, addr, now);
-	if (*now || sriov_device_ino(s, addr) == kept->device_ino)
+	res = load_idle(s, addr, &rec);
+	if (res < 0)
+		return res;
+	res = sriov_msix_give(s, &rec, kept->msix.nr);
+	if (res == -ETIMEDOUT)
+		return res;
+	if (res < 0)
+		log_warn("%s: has not the vectors it had: %s", addr, s->err);
+	return sriov_rec_save(s, &rec);
+}
+
+/* The driver last: it reads what else there is. */
+static int put_vf(struct sriov *s, const char *pf, const char *addr, const struct kept *kept)
+{
+	struct sriov_rec rec;
+	int res;
+
+	if (!is_new(s, addr, kept))
 		return 0;
 	if (put_conf(s, pf, kept) < 0)
 		log_warn("%s: is not configured as before: %s", addr, s->err);
-	/* Which may still be under way. */
-	res = sriov_rec_load(s, addr, &rec);
-	if (!res)
-		res = sriov_rec_check_writer(s, &rec);
+	res = load_idle(s, addr, &rec);
 	if (res < 0)
 		return res;
 	sriov_text(rec.owners, sizeof(rec.owners), "%s", kept->owners);
@@ -181,14 +215,50 @@ static int put_vf(struct sriov *s, const char *pf, const char *addr, const struc
 	return sriov_rec_save(s, &rec);
 }
 
+/* The address of the VF of that number, or NULL. */
+static const char *read_one(json_t *one, char (*vf)[SRIOV_ADDR_LEN], int nr, struct kept *kept)
+{
+	if (unpack(one, kept) < 0 || kept->index >= (unsigned int)nr || !*vf[kept->index])
+		return NULL;
+	return vf[kept->index];
+}
+
+static int put_all(struct sriov *s, const char *pf, json_t *all, char (*vf)[SRIOV_ADDR_LEN], int nr)
+{
+	struct kept kept;
+	const char *addr;
+	json_t *one;
+	int res;
+	size_t i;
+
+	for (int give_back = 1; give_back >= 0; give_back--) {
+		json_array_foreach(all, i, one)
+		{
+			addr = read_one(one, vf, nr, &kept);
+			if (!addr || !kept.msix.given || !is_new(s, addr, &kept) ||
+			    sriov_msix_gives_back(s, addr, kept.msix.nr) != give_back)
+				continue;
+			res = put_vectors(s, addr, &kept);
+			if (res < 0)
+				return res;
+		}
+	}
+	json_array_foreach(all, i, one)
+	{
+		addr = read_one(one, vf, nr, &kept);
+		res = addr ? put_vf(s, pf, addr, &kept) : 0;
+		if (res < 0)
+			return res;
+	}
+	return 0;
+}
+
 int sriov_kept_put_back(struct sriov *s, const char *pf)
 {
 	char path[SRIOV_PATH_LEN];
 	char(*vf)[SRIOV_ADDR_LEN];
-	json_t *all, *one;
-	struct kept kept;
-	int nr, res = 0;
-	size_t i;
+	json_t *all;
+	int nr, res;
 
 	kept_path(s, pf, path);
 	all = json_load_file(path, 0, NULL);
@@ -199,14 +269,7 @@ int sriov_kept_put_back(struct sriov *s, const char *pf)
 		json_decref(all);
 		return sriov_fail(s, nr, "%s: %s", pf, strerror(-nr));
 	}
-	json_array_foreach(all, i, one)
-	{
-		if (unpack(one, &kept) < 0 || kept.index >= (unsigned int)nr || !*vf[kept.index])
-			continue;
-		res = put_vf(s, pf, vf[kept.index], &kept);
-		if (res < 0)
-			break;
-	}
+	res = put_all(s, pf, all, vf, nr);
 	free(vf);
 	json_decref(all);
 	return res < 0 ? res : 1;

@@ -114,6 +114,7 @@ const struct sriov_os sriov_kernel = {
 	.conf_set = sriov_nl_conf_set,
 	.net_use = sriov_nl_net_use,
 	.link_set = sriov_nl_link_set,
+	.links = sriov_nl_links,
 	.eswitch = sriov_nl_eswitch,
 	.load_module = kernel_load_module,
 	.find_module = kernel_find_module,

@@ -25,6 +25,7 @@
 #include <netlink/genl/genl.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
+#include <netlink/route/link.h>
 #include <string.h>
 
 #include "core/base.h"
@@ -364,6 +365,32 @@ int sriov_nl_link_set(struct sriov *s, const char *netdev, bool up)
 	}
 	question_close(&q);
 	return res;
+}
+
+int sriov_nl_links(struct sriov *s, FILE *out)
+{
+	struct nl_sock *sock = nl_socket_alloc();
+	struct nl_cache *cache;
+	struct nl_object *obj;
+	int res;
+
+	if (!sock)
+		return -ENOMEM;
+	res = nl_connect(sock, NETLINK_ROUTE);
+	if (!res)
+		res = rtnl_link_alloc_cache(sock, AF_UNSPEC, &cache);
+	if (!res) {
+		for (obj = nl_cache_get_first(cache); obj; obj = nl_cache_get_next(obj)) {
+			struct rtnl_link *link = (struct rtnl_link *)obj;
+
+			fprintf(out, "%d %d %s\n", rtnl_link_get_ifindex(link),
+				!!(rtnl_link_get_flags(link) & SRIOV_NL_CARRIER),
+				rtnl_link_get_name(link));
+		}
+		nl_cache_free(cache);
+	}
+	nl_socket_free(sock);
+	return sriov_nl_errno(res);
 }
 
 /* ---- devlink ---- */

@@ -151,6 +151,32 @@ static void walk_vf(struct walk *w, const struct sriov_plan_pf *pf, const char *
 
 /* ---- One PF ---- */
 
+/* Call one() for each VF until it fails, first for those that give vectors back:
+ * the others may get them. */
+static int each_vf(struct sriov *s, const struct sriov_plan_pf *pf, const char *addr,
+		   int (*one)(void *opaque, const char *vf, unsigned int index), void *opaque)
+{
+	char(*vf)[SRIOV_ADDR_LEN];
+	int nr, res = 0;
+
+	nr = sriov_vf_addrs(s, addr, &vf);
+	if (nr < 0)
+		return sriov_fail(s, nr, "%s: %s", addr, strerror(-nr));
+	for (int give_back = 1; give_back >= 0; give_back--) {
+		for (int i = 0; i < nr && !res; i++) {
+			struct sriov_conf conf = wanted_of(pf, (unsigned int)i).conf;
+
+			if (!*vf[i] || (give_back && (!(conf.has & SRIOV_CONF_MSIX) ||
+						      !sriov_msix_gives_back(s, vf[i], conf.msix))))
+				continue;
+			res = one(opaque, vf[i], (unsigned int)i);
+			*vf[i] = '\0';
+		}
+	}
+	free(vf);
+	return res;
+}
+
 /* The one driver of all VFs. If they differ, those with a driver of their own are
  * bound later, and auto is for the others, if there are any. */
 static const char *common_driver(const struct sriov_plan_pf *pf)
@@ -168,31 +194,34 @@ static const char *common_driver(const struct sriov_plan_pf *pf)
 	return any_auto ? SRIOV_DRIVER_AUTO : SRIOV_DRIVER_NONE;
 }
 
+struct new_vfs {
+	struct sriov *s;
+	const struct sriov_plan_pf *pf;
+	bool is_auto;
+};
+
+static int configure_one(void *opaque, const char *vf, unsigned int index)
+{
+	const struct new_vfs *new = opaque;
+	struct wanted want = wanted_of(new->pf, index);
+	int res = 0;
+
+	if (want.conf.has)
+		res = sriov_configure(new->s, vf, &want.conf);
+	if (!res && new->is_auto && strcmp(want.driver, SRIOV_DRIVER_AUTO) != 0 &&
+	    strcmp(want.driver, SRIOV_DRIVER_DEFAULT) != 0)
+		res = sriov_bind_to_none(new->s, vf);
+	return res;
+}
+
 /* New VFs are configured before a driver can read what they are; auto must not
  * reach those that shall have another one or none. */
 static int configure_new(struct sriov *s, const char *addr, void *opaque)
 {
 	const struct sriov_plan_pf *pf = opaque;
-	bool is_auto = !strcmp(common_driver(pf), SRIOV_DRIVER_AUTO);
-	char(*vf)[SRIOV_ADDR_LEN];
-	struct wanted want;
-	int nr, res = 0;
+	struct new_vfs new = { s, pf, !strcmp(common_driver(pf), SRIOV_DRIVER_AUTO) };
 
-	nr = sriov_vf_addrs(s, addr, &vf);
-	if (nr < 0)
-		return sriov_fail(s, nr, "%s: %s", addr, strerror(-nr));
-	for (int i = 0; i < nr && !res; i++) {
-		if (!*vf[i])
-			continue;
-		want = wanted_of(pf, (unsigned int)i);
-		if (want.conf.has)
-			res = sriov_configure(s, vf[i], &want.conf);
-		if (!res && is_auto && strcmp(want.driver, SRIOV_DRIVER_AUTO) != 0 &&
-		    strcmp(want.driver, SRIOV_DRIVER_DEFAULT) != 0)
-			res = sriov_bind_to_none(s, vf[i]);
-	}
-	free(vf);
-	return res;
+	return each_vf(s, pf, addr, configure_one, &new);
 }
 
 /* What will be there after the VFs are made. */
@@ -240,12 +269,25 @@ static bool walk_count(struct walk *w, const struct sriov_plan *plan,
 	return res >= 0 && w->apply;
 }
 
+struct walk_vfs {
+	struct walk *w;
+	const struct sriov_plan_pf *pf;
+};
+
+static int walk_one(void *opaque, const char *vf, unsigned int index)
+{
+	const struct walk_vfs *vfs = opaque;
+
+	walk_vf(vfs->w, vfs->pf, vf);
+	return 0;
+}
+
 static void walk_pf(struct walk *w, const struct sriov_plan *plan, const struct sriov_plan_pf *pf)
 {
 	char where[SRIOV_TEXT_LEN + 16], addr[SRIOV_ADDR_LEN];
-	char(*vf)[SRIOV_ADDR_LEN];
+	struct walk_vfs vfs = { w, pf };
 	struct sriov_func f = { 0 };
-	int res, nr;
+	int res;
 
 	res = sriov_resolve(w->s, pf->pf, addr);
 	if (!res)
@@ -256,15 +298,8 @@ static void walk_pf(struct walk *w, const struct sriov_plan *plan, const struct 
 		tell(w, where, "pf", res == -EINVAL ? -ENODEV : res);
 		return;
 	}
-	if (!walk_count(w, plan, pf, &f))
-		return;
-	nr = sriov_vf_addrs(w->s, addr, &vf);
-	for (int i = 0; i < nr; i++) {
-		if (*vf[i])
-			walk_vf(w, pf, vf[i]);
-	}
-	if (nr >= 0)
-		free(vf);
+	if (walk_count(w, plan, pf, &f))
+		each_vf(w->s, pf, addr, walk_one, &vfs);
 }
 
 int sriov_plan_walk(struct sriov *s, const struct sriov_plan *plan, bool apply,

@@ -5,7 +5,9 @@
  *
  * Theory of operation: what the child writes is read until it ends or its time
  * is over; then it is killed, or dies when the kernel lets it. It has nothing of
- * ours open: no lock, no output that somebody reads to its end.
+ * ours open: no lock, no output that somebody reads to its end. Of those that were
+ * not gone at once the last is remembered, so that who asks for ever does not
+ * heap them up.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -101,7 +103,15 @@ int sriov_survey(struct sriov *s, void (*answer)(struct sriov *s, const void *wh
 	close(ends[0]);
 	if (pid > 0) {
 		kill(pid, SIGKILL);
-		waitpid(pid, NULL, res == -ETIMEDOUT ? WNOHANG : 0);
+		if (!waitpid(pid, NULL, res == -ETIMEDOUT ? WNOHANG : 0))
+			s->stuck = pid;
 	}
 	return res;
+}
+
+bool sriov_survey_is_stuck(struct sriov *s)
+{
+	if (s->stuck && waitpid(s->stuck, NULL, WNOHANG))
+		s->stuck = 0;
+	return s->stuck;
 }

@@ -7,7 +7,9 @@
  * in the state directory are watched by inotify, and compared with what was
  * known of them, as one change of a record may be a claim, a reset, or neither.
  * Where a source overflows, an event says so, and what is remembered of it is read
- * again: links and records. Of devices nothing is.
+ * again: links and records. Of devices nothing is. Links are read by a child with a
+ * bound (survey.c), as a driver may keep the kernel from telling; then that is tried
+ * again from time to time, and other events go on.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -29,13 +31,15 @@
 #include "core/base.h"
 #include "core/fd.h"
 #include "sriov/internal.h"
+#include "sriov/netlink.h"
 
-/* IFF_LOWER_UP of linux/if.h, which cannot stand beside net/if.h. */
-#define LINK_CARRIER (1u << 16)
 #define UEVENT_KERNEL 1 /* the multicast group of the kernel's own events */
 #define UEVENT_LEN 8192 /* the kernel's limit is 2048 and some words before it */
 #define RESETS_TOLD 16 /* since the last look: a record cannot make more of them */
 #define UEVENT_BUFFER (4 << 20) /* creating hundreds of VFs is thousands of events */
+#define LOOK_MS 2000 /* for all links to be told */
+#define LOOK_AGAIN_MS 10000 /* after the kernel has not told them in that time */
+#define LOOK_END "end" /* behind the last link */
 
 const char *const sriov_event_names[] = { "appeared", "vanished", "driver", "link", "reset",
 					  "claimed",  "released", "error",  "lost" };
@@ -63,6 +67,8 @@ struct sriov_watch {
 	unsigned int nr_known;
 	struct link *link;
 	unsigned int nr_links;
+	bool links_read; /* all of them, once at least */
+	uint64_t look_at; /* links, at this time of sriov_now_ms(); 0: no need to */
 
 	/* During one sriov_watch_wait(). */
 	void (*told)(void *opaque, const struct sriov_event *event);
@@ -191,23 +197,33 @@ static struct link *find_link(struct sriov_watch *w, int ifindex, bool *is_new)
 	return &grown[w->nr_links++];
 }
 
-/* The kernel tells of a link for many reasons; only its state is of interest. */
-static void on_link(struct nl_object *obj, void *arg)
+/* As it is now. is_event: the kernel tells of it without being asked, for one of
+ * many reasons; only its state is of interest. */
+static void note_link(struct sriov_watch *w, int ifindex, const char *name, bool up, bool is_event)
 {
-	struct rtnl_link *link = (struct rtnl_link *)obj;
-	struct sriov_watch *w = arg;
-	const char *name = rtnl_link_get_name(link);
-	bool up = rtnl_link_get_flags(link) & LINK_CARRIER, is_new;
 	char addr[SRIOV_ADDR_LEN];
 	struct link *known;
+	bool is_new;
 
-	if (!name || sriov_netdev_function(w->s, name, addr) < 0)
+	if (sriov_netdev_function(w->s, name, addr) < 0)
 		return;
-	known = find_link(w, rtnl_link_get_ifindex(link), &is_new);
+	known = find_link(w, ifindex, &is_new);
 	if (!known || (!is_new && known->up == up))
 		return;
 	known->up = up;
-	tell(w, SRIOV_EVENT_LINK, addr, name, up ? "up" : "down");
+	/* What is there when all are read for the first time has not happened. */
+	if (is_event || w->links_read)
+		tell(w, SRIOV_EVENT_LINK, addr, name, up ? "up" : "down");
+}
+
+static void on_link(struct nl_object *obj, void *arg)
+{
+	struct rtnl_link *link = (struct rtnl_link *)obj;
+	const char *name = rtnl_link_get_name(link);
+
+	if (name)
+		note_link(arg, rtnl_link_get_ifindex(link), name,
+			  rtnl_link_get_flags(link) & SRIOV_NL_CARRIER, true);
 }
 
 static int on_link_msg(struct nl_msg *msg, void *arg)
@@ -216,24 +232,37 @@ static int on_link_msg(struct nl_msg *msg, void *arg)
 	return NL_OK;
 }
 
-/* As they are now, by a socket of its own; what has changed is told. */
-static int look_at_links(struct sriov_watch *w)
+/* In a child. */
+static void tell_links(struct sriov *s, const void *what, FILE *out)
 {
-	struct nl_sock *sock = nl_socket_alloc();
-	struct nl_cache *cache;
-	int res;
+	if (!s->os->links(s, out))
+		fputs(LOOK_END "\n", out);
+}
 
-	if (!sock)
-		return -NLE_NOMEM;
-	res = nl_connect(sock, NETLINK_ROUTE);
-	if (!res)
-		res = rtnl_link_alloc_cache(sock, AF_UNSPEC, &cache);
-	if (!res) {
-		nl_cache_foreach(cache, on_link, w);
-		nl_cache_free(cache);
+/* As they are now; what has changed is told. */
+static void look_at_links(struct sriov_watch *w)
+{
+	char *text, name[IFNAMSIZ], *line, *rest;
+	bool is_whole = false;
+	unsigned int up;
+	int ifindex;
+
+	w->look_at = sriov_now_ms() + LOOK_AGAIN_MS;
+	if (sriov_survey_is_stuck(w->s))
+		return;
+	sriov_survey(w->s, tell_links, NULL, LOOK_MS, &text);
+	rest = text;
+	while (rest && strchr(rest, '\n')) {
+		line = strsep(&rest, "\n");
+		if (sscanf(line, "%d %u %15s", &ifindex, &up, name) == 3)
+			note_link(w, ifindex, name, up, false);
+		is_whole = !strcmp(line, LOOK_END);
 	}
-	nl_socket_free(sock);
-	return res;
+	free(text);
+	if (is_whole) {
+		w->links_read = true;
+		w->look_at = 0;
+	}
 }
 
 void sriov_watch_lost_links(struct sriov_watch *w)
@@ -241,6 +270,12 @@ void sriov_watch_lost_links(struct sriov_watch *w)
 	tell(w, SRIOV_EVENT_LOST, "", "", "links");
 	/* What is remembered may be wrong, and would hide the next change. */
 	look_at_links(w);
+}
+
+void sriov_watch_look(struct sriov_watch *w)
+{
+	if (w->look_at)
+		look_at_links(w);
 }
 
 static void read_links(struct sriov_watch *w)
@@ -267,9 +302,9 @@ static int open_links(struct sriov_watch *w)
 		res = nl_socket_add_membership(w->links, RTNLGRP_LINK);
 	}
 	if (!res)
-		res = look_at_links(w);
-	if (!res)
 		res = nl_socket_set_nonblocking(w->links);
+	if (!res)
+		look_at_links(w);
 	return res < 0 ? -EIO : 0;
 }
 
@@ -416,6 +451,16 @@ void sriov_watch_tell(struct sriov_watch *w,
 	w->nr = 0;
 }
 
+/* Not beyond the time to look at links again. */
+static int wait_ms(const struct sriov_watch *w, int timeout_ms)
+{
+	uint64_t now = sriov_now_ms(), left = w->look_at > now ? w->look_at - now : 0;
+
+	if (!w->look_at || (timeout_ms >= 0 && (uint64_t)timeout_ms < left))
+		return timeout_ms;
+	return (int)left;
+}
+
 int sriov_watch_wait(struct sriov_watch *w, int timeout_ms,
 		     void (*told)(void *opaque, const struct sriov_event *event), void *opaque)
 {
@@ -426,10 +471,12 @@ int sriov_watch_wait(struct sriov_watch *w, int timeout_ms,
 	};
 	int n;
 
-	n = poll(fds, ARRAY_SIZE(fds), timeout_ms);
+	n = poll(fds, ARRAY_SIZE(fds), wait_ms(w, timeout_ms));
 	if (n < 0)
 		return -errno;
 	sriov_watch_tell(w, told, opaque);
+	if (w->look_at && sriov_now_ms() >= w->look_at)
+		sriov_watch_look(w);
 	if (fds[0].revents)
 		read_uevents(w);
 	if (fds[1].revents)

@@ -178,14 +178,5 @@ void fake_fail(const struct fake *f, const char *file, int error)
 
 void fake_msix(const struct fake *f, const char *addr)
 {
-	uint8_t config[256] = { [0x34] = 0x50, [0x50] = 0x01, [0x51] = 0x70, [0x70] = 0x11 };
-	char path[PATH_MAX];
-	FILE *file;
-
-	tree_say(path, "%s" DEVICES "/%s/config", f->root, addr);
-	file = fopen(path, "we");
-	assert_non_null(file);
-	assert_int_equal(fwrite(config, 1, sizeof(config), file), sizeof(config));
-	fclose(file);
-	tree_set_msix(f->root, addr, 0);
+	tree_make_msix(f->root, addr);
 }

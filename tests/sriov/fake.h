@@ -81,7 +81,10 @@ void fake_process(const struct fake *f, int pid, const char *comm, const char *c
  *   lose            binding a driver clears the MAC
  *   zero-mac        a MAC of zeroes is refused with EINVAL
  *   netuse/NETDEV   a sentence: the host needs it
- *   hang-ask, hang-set  netlink does not answer, or do, while this exists
+ *   hang-ask, hang-set, hang-links  netlink does not answer, or do, or list, while
+ *                   this exists
+ *   links           a network device more, as struct sriov_os has them
+ *   pool            so many MSI-X vectors for all VFs of a PF, each of which has a table
  *   modules/NAME    modprobe knows this driver
  *   busy/DISK       the kernel uses this disk
  */

@@ -216,6 +216,8 @@ static void create_vf(const char *root, const char *pf, unsigned int i, unsigned
 	fn.group += !strcmp(pf, FAKE_NVME) ? 20 : 0;
 	tree_function(root, &fn);
 	tree_attr(root, addr, "sriov_vf_msix_count", "");
+	if (tree_has(root, "/fake/pool"))
+		tree_make_msix(root, addr);
 	tree_say(path, DEVICES "/%s/physfn", addr);
 	tree_say(target, "../%s", pf);
 	tree_link(root, path, target);
@@ -317,6 +319,24 @@ static int write_numvfs(const char *root, const char *pf, const char *text)
 	return 0;
 }
 
+/* Vectors that all VFs of a PF may have in sum, if that is written down. */
+static bool pool_allows(const char *root, const char *addr, unsigned int want)
+{
+	char path[PATH_MAX], pf[SRIOV_ADDR_LEN], text[16], vf[SRIOV_ADDR_LEN];
+	unsigned int sum = 0;
+
+	tree_get(root, "/fake/pool", text, sizeof(text));
+	if (!*text || index_of_vf(root, addr, pf) < 0)
+		return true;
+	for (unsigned int i = 0; i < 64; i++) {
+		tree_say(path, DEVICES "/%s/virtfn%u", pf, i);
+		tree_vf_addr(root, pf, i, vf);
+		if (tree_has(root, path))
+			sum += !strcmp(vf, addr) && want ? want : tree_msix(root, vf);
+	}
+	return sum <= (unsigned int)atoi(text);
+}
+
 static int write_dev(const char *root, const char *addr, const char *file, const char *text)
 {
 	char path[PATH_MAX], driver[SRIOV_NAME_LEN], number[16];
@@ -338,6 +358,8 @@ static int write_dev(const char *root, const char *addr, const char *file, const
 		tree_driver_of(root, addr, driver);
 		if (*driver)
 			return -EBUSY;
+		if (!pool_allows(root, addr, (unsigned int)atoi(text)))
+			return -EOVERFLOW;
 		tree_put(root, path, text);
 		tree_get(root, "/fake/ignore", number, sizeof(number));
 		if (!(atoi(number) & SRIOV_CONF_MSIX))
@@ -462,6 +484,19 @@ static int fake_link_set(struct sriov *s, const char *netdev, bool up)
 	return 0;
 }
 
+/* The machine's own loopback device, and what is written down. */
+static int fake_links(struct sriov *s, FILE *out)
+{
+	char text[SRIOV_TEXT_LEN];
+
+	wait_for_network(s->root, "/fake/hang-links");
+	tree_get(s->root, "/fake/links", text, sizeof(text));
+	fprintf(out, "1 1 lo\n");
+	if (*text)
+		fprintf(out, "%s\n", text);
+	return 0;
+}
+
 static int fake_eswitch(struct sriov *s, const char *bus, const char *addr, char *mode)
 {
 	char path[PATH_MAX];
@@ -518,6 +553,7 @@ const struct sriov_os fake_os = {
 	.conf_set = fake_conf_set,
 	.net_use = fake_net_use,
 	.link_set = fake_link_set,
+	.links = fake_links,
 	.eswitch = fake_eswitch,
 	.load_module = fake_load_module,
 	.find_module = fake_find_module,

@@ -257,6 +257,38 @@ void tree_driver_of(const char *root, const char *addr, char *driver)
 #define MSIX_AT 0x70
 #define MSIX_OWN 3
 
+void tree_make_msix(const char *root, const char *addr)
+{
+	uint8_t config[256] = { [0x34] = 0x50, [0x50] = 0x01, [0x51] = MSIX_AT, [MSIX_AT] = 0x11 };
+	char path[PATH_MAX];
+	FILE *file;
+
+	tree_say(path, "%s" DEVICES "/%s/config", root, addr);
+	file = fopen(path, "we");
+	if (!file || fwrite(config, 1, sizeof(config), file) != sizeof(config))
+		abort();
+	fclose(file);
+	tree_set_msix(root, addr, 0);
+}
+
+unsigned int tree_msix(const char *root, const char *addr)
+{
+	uint8_t config[256] = { 0 };
+	char path[PATH_MAX];
+	unsigned int size;
+	FILE *file;
+
+	tree_say(path, "%s" DEVICES "/%s/config", root, addr);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	size = (unsigned int)fread(config, 1, sizeof(config), file);
+	fclose(file);
+	if (size < sizeof(config))
+		return 0;
+	return (config[MSIX_AT + 2] | (unsigned int)config[MSIX_AT + 3] << 8) + 1;
+}
+
 void tree_set_msix(const char *root, const char *addr, unsigned int entries)
 {
 	char path[PATH_MAX];

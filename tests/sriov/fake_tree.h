@@ -38,8 +38,10 @@ void tree_vf_addr(const char *root, const char *pf, unsigned int i, char *addr);
 void tree_pf_netdev(const char *root, const char *pf, char *netdev);
 void tree_driver_of(const char *root, const char *addr, char *driver);
 
+void tree_make_msix(const char *root, const char *addr); /* a table of three */
 /* Entries of its MSI-X table, 0 for as many as it likes; nothing without one. */
 void tree_set_msix(const char *root, const char *addr, unsigned int entries);
+unsigned int tree_msix(const char *root, const char *addr); /* 0 without a table */
 
 /* How the kernel of this machine remembers a VF. */
 struct sriov_conf kernel_load_conf(const char *root, const char *netdev, unsigned int vf);

@@ -177,6 +177,25 @@ static void vectors_of_vfs_that_are_there_are_given_too(void **state)
 	assert_string_equal(fake_read(&fake, count), "14");
 }
 
+/* A driver has so many for all VFs together. */
+static void vectors_are_given_back_before_others_get_them(void **state)
+{
+	static const char new_ones[] =
+		"pfs: [{pf: eth0, vfs: 2, vf: {0: {msix: 5}, 1: {msix: 1}}}]";
+	static const char others[] = "pfs: [{pf: eth0, vfs: 2, vf: {0: {msix: 2}, 1: {msix: 4}}}]";
+
+	fake_file(&fake, "/fake/pool", "6\n");
+	assert_true(walk(new_ones, true) > 0);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 5);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF1), 1);
+	assert_int_equal(walk(others, true), 2);
+	assert_int_equal(walk(new_ones, true), 2);
+	assert_string_equal(told_text, "* " FAKE_VF1 ": msix=1 (was msix=4)\n"
+				       "* " FAKE_VF0 ": msix=5 (was msix=2)\n");
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 5);
+	assert_int_equal(walk(new_ones, true), 0);
+}
+
 static void what_somebody_changed_is_changed_back(void **state)
 {
 	struct sriov_conf conf = { .has = SRIOV_CONF_VLAN, .vlan = 77 };
@@ -355,6 +374,7 @@ int main(void)
 		T(a_dry_run_tells_and_changes_nothing),
 		T(a_dry_run_asks_what_apply_would),
 		T(vectors_of_vfs_that_are_there_are_given_too),
+		T(vectors_are_given_back_before_others_get_them),
 		T(what_somebody_changed_is_changed_back),
 		T(what_is_claimed_is_left_and_told),
 		T(one_failure_does_not_keep_the_rest_from_being_done),

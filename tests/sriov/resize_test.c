@@ -98,8 +98,12 @@ static void make_three_of_all_kinds(void)
 				   .vlan = 42,
 				   .trust = true };
 
+	fake_file(&fake, "/fake/pool", "9\n");
 	assert_int_equal(resize(FAKE_PF, 3), 1);
 	assert_int_equal(sriov_configure(s, FAKE_VF0, &conf), 0);
+	/* As many as there are together: the first gets what the last gives back. */
+	assert_int_equal(sriov_bind_vectors(s, FAKE_VF2, 1), 0);
+	assert_int_equal(sriov_bind_vectors(s, FAKE_VF0, 5), 0);
 	assert_int_equal(sriov_bind(s, FAKE_VF0, "vfio-pci", 0), 1);
 	assert_int_equal(sriov_bind(s, FAKE_VF1, "none", 0), 1);
 	assert_int_equal(sriov_set_owners(s, FAKE_VF2, "vm1,vm2"), 0);
@@ -116,13 +120,17 @@ static void are_three_of_all_kinds(void)
 	assert_true(f.conf.trust);
 	assert_string_equal(f.driver, "vfio-pci");
 	assert_string_equal(f.original_driver, "igbvf");
+	assert_int_equal(f.msix, 5);
+	assert_true(f.msix_given && f.msix_nr == 5);
 	assert_int_equal(sriov_func_read(s, FAKE_VF1, 0, &f), 0);
 	assert_string_equal(f.driver, "");
 	assert_string_equal(f.original_driver, "igbvf");
+	assert_false(f.msix_given);
 	assert_int_equal(sriov_func_read(s, FAKE_VF2, 0, &f), 0);
 	assert_string_equal(f.driver, "igbvf");
 	assert_string_equal(f.owners, "vm1,vm2");
 	assert_false(f.bound_by_us);
+	assert_int_equal(f.msix, 1);
 	nothing_is_left();
 	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_PF ".vfs"));
 }
@@ -146,6 +154,7 @@ static void vfs_that_come_back_are_what_they_were(void **state)
 	assert_int_equal(sriov_resize(s, FAKE_PF, &want), 1);
 	assert_string_equal(fake_driver(&fake, FAKE_VF0), "igbvf");
 	assert_int_equal(fake_conf(&fake, "eth0", 0).vlan, 0);
+	assert_int_equal(sriov_msix_vectors(s, FAKE_VF0), 3);
 	nothing_is_left();
 	assert_false(fake_exists(&fake, "/run/ringbolt-vf/" FAKE_PF ".vfs"));
 }

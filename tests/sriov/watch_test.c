@@ -6,8 +6,10 @@
 #include "tests/core/test.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base.h"
 #include "core/log.h"
@@ -186,13 +188,76 @@ static void after_lost_events_links_are_looked_at_again(void **state)
 	assert_string_equal(seen, "lost links;link " FAKE_PF ";");
 }
 
+static void told_eth0(void *opaque, const struct sriov_event *e)
+{
+	size_t used = strlen(seen);
+
+	if (e->kind == SRIOV_EVENT_LOST)
+		snprintf(seen + used, sizeof(seen) - used, "lost %s;", e->detail);
+	else if (!strcmp(e->netdev, "eth0"))
+		snprintf(seen + used, sizeof(seen) - used, "eth0 %s;", e->detail);
+}
+
+/* A driver waits for its card with the lock of all network devices. */
+static void links_that_cannot_be_read_are_read_later(void **state)
+{
+	if (!watch)
+		skip();
+	sriov_watch_close(watch);
+	fake_file(&fake, "/fake/hang-links", "");
+	assert_int_equal(sriov_watch_open(watcher, &watch), 0);
+	/* Other events are told. */
+	assert_int_equal(sriov_reset(s, FAKE_VF0), 0);
+	while (!*seen)
+		assert_true(sriov_watch_wait(watch, -1, told, NULL) >= 0);
+	assert_string_equal(seen, "reset " FAKE_VF0 " " FAKE_PF " ;");
+	/* What was there all the time is no event, what comes after that is one. */
+	fake_remove(&fake, "/fake/hang-links");
+	fake_file(&fake, "/fake/links", "77 1 eth0\n");
+	seen[0] = '\0';
+	sriov_watch_tell(watch, told_eth0, NULL);
+	sriov_watch_look(watch);
+	assert_string_equal(seen, "");
+	fake_file(&fake, "/fake/links", "77 0 eth0\n");
+	sriov_watch_lost_links(watch);
+	assert_string_equal(seen, "lost links;eth0 down;");
+	sriov_watch_tell(watch, NULL, NULL);
+}
+
+/* Those that ask are not heaped up while the kernel keeps them. */
+static void one_question_at_a_time(void **state)
+{
+	if (!watch)
+		skip();
+	watcher->stuck = fork();
+	if (!watcher->stuck) {
+		pause();
+		_exit(0);
+	}
+	fake_file(&fake, "/fake/links", "77 1 eth0\n");
+	sriov_watch_tell(watch, told_eth0, NULL);
+	sriov_watch_lost_links(watch);
+	assert_string_equal(seen, "lost links;");
+	kill(watcher->stuck, SIGKILL);
+	while (sriov_survey_is_stuck(watcher))
+		sriov_sleep_ms(1);
+	sriov_watch_look(watch);
+	assert_string_equal(seen, "lost links;eth0 up;");
+	sriov_watch_tell(watch, NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-		T(devices_come_and_go),	       T(other_messages_are_nothing),
-		T(claims_and_resets_are_told), T(a_claim_that_fails_was_none),
-		T(each_of_two_resets_is_told), T(after_lost_events_links_are_looked_at_again),
+		T(devices_come_and_go),
+		T(other_messages_are_nothing),
+		T(claims_and_resets_are_told),
+		T(a_claim_that_fails_was_none),
+		T(each_of_two_resets_is_told),
+		T(after_lost_events_links_are_looked_at_again),
+		T(links_that_cannot_be_read_are_read_later),
+		T(one_question_at_a_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
