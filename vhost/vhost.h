@@ -43,7 +43,9 @@ struct vu_ops {
 	void (*set_features)(struct vu_dev *dev, uint64_t features);
 
 	/* Device configuration space. off and len are bounded by config_len. set:
-	 * -errno refuses; live migration writes with migration true. NULL ok. */
+	 * -errno refuses; -EINPROGRESS: vu_dev_config_set() will tell, and nothing else
+	 * of this front-end is done before; live migration writes with migration
+	 * true. NULL ok. */
 	void (*get_config)(struct vu_dev *dev, void *buf, uint32_t off, uint32_t len);
 	int (*set_config)(struct vu_dev *dev, const void *buf, uint32_t off, uint32_t len,
 			  bool migration);
@@ -134,6 +136,9 @@ bool vu_dev_ring_is_active(const struct vu_dev *dev, unsigned int index);
  * ring without poll() is only counted elsewhere. -EINVAL: no such ring or loop.
  */
 int vu_dev_place_ring(struct vu_dev *dev, unsigned int index, struct loop *loop);
+
+/* What came of a set_config() that is in progress: 0 or -errno. Not from within it. */
+void vu_dev_config_set(struct vu_dev *dev, int error);
 
 /* The configuration space changed: tell the front-end if it can be told
  * (VHOST_USER_BACKEND_CONFIG_CHANGE_MSG). */

@@ -166,8 +166,8 @@ struct vu_region {
 
 /* The operation in progress, if then is set. */
 struct vu_op {
-	unsigned int outstanding; /* ring ops posted, not answered */
-	int error; /* the first of a ring op */
+	unsigned int outstanding; /* ring ops posted, or the device's work, not answered */
+	int error; /* the first of them */
 	int (*then)(struct vu_dev *dev);
 	struct vu_ring *ring; /* the request's, for then() */
 
@@ -259,6 +259,8 @@ static inline bool vu_is_packed(const struct vu_dev *dev)
 void vu_op_post(struct vu_ring *vr, int kind);
 /* Post a DROP. */
 void vu_op_post_drop(struct vu_ring *vr, iova_t addr, uint64_t len);
+/* One that counts in op.outstanding has been. */
+void vu_op_answered(struct vu_dev *dev, int error);
 /* When all posted ops have been answered, go on with then(): at once if none
  * was posted. What then() returned, or VU_PENDING. */
 int vu_op_wait(struct vu_dev *dev, int (*then)(struct vu_dev *dev));

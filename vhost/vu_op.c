@@ -27,25 +27,30 @@ static int finish(struct vu_dev *dev)
 	return then(dev);
 }
 
-static void answered(struct loop_ring_op *rop)
+void vu_op_answered(struct vu_dev *dev, int error)
 {
-	struct vu_ring *vr = container_of(rop, struct vu_ring, op);
-	struct vu_dev *dev = vr->dev;
 	int result;
 
-	if (rop->error && !dev->op.error)
-		dev->op.error = rop->error;
-	vr->stopping = false;
-	if (rop->kind == LOOP_RING_START)
-		vu_ring_started(vr, rop->error);
-	else if (rop->kind == LOOP_RING_STOP)
-		vu_ring_stopped(vr);
+	if (error && !dev->op.error)
+		dev->op.error = error;
 	assert(dev->op.outstanding && dev->op.then);
 	if (--dev->op.outstanding)
 		return;
 	result = finish(dev);
 	if (result != VU_PENDING)
 		vu_conn_op_over(dev, result);
+}
+
+static void answered(struct loop_ring_op *rop)
+{
+	struct vu_ring *vr = container_of(rop, struct vu_ring, op);
+
+	vr->stopping = false;
+	if (rop->kind == LOOP_RING_START)
+		vu_ring_started(vr, rop->error);
+	else if (rop->kind == LOOP_RING_STOP)
+		vu_ring_stopped(vr);
+	vu_op_answered(vr->dev, rop->error);
 }
 
 static void post(struct vu_ring *vr)

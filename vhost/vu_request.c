@@ -184,6 +184,19 @@ static int get_config(struct vu_dev *dev, struct vu_msg *msg)
 	return VU_REPLY;
 }
 
+static int config_set(struct vu_dev *dev)
+{
+	int err = dev->op.error;
+
+	dev->op.error = 0;
+	return err ? VU_FAILED : VU_DONE;
+}
+
+void vu_dev_config_set(struct vu_dev *dev, int error)
+{
+	vu_op_answered(dev, error);
+}
+
 static int set_config(struct vu_dev *dev, struct vu_msg *msg)
 {
 	const struct vu_config *c = &msg->payload.config;
@@ -195,6 +208,10 @@ static int set_config(struct vu_dev *dev, struct vu_msg *msg)
 	ret = dev->ops->set_config ? dev->ops->set_config(dev, c->data, c->offset, c->size,
 							  c->flags == VHOST_USER_CONFIG_MIGRATION)
 				   : -EOPNOTSUPP;
+	if (ret == -EINPROGRESS) {
+		dev->op.outstanding++;
+		return vu_op_wait(dev, config_set);
+	}
 	return ret < 0 ? VU_FAILED : VU_DONE;
 }
 

@@ -141,7 +141,7 @@ struct store_ops {
 	/* 0 or -errno: done at once, done() is not called. STORE_QUEUED: later. Loop. */
 	int (*submit)(struct store_chan *chan, struct store_req *req);
 	/* Make durable what has been written, before the cache is switched off; waits
-	 * for the disk. 0 or -errno. Control thread. NULL ok. */
+	 * for the disk. 0 or -errno. Any thread. NULL ok. */
 	int (*sync)(struct store *store);
 	/* size 0: find out the size anew. Otherwise change it. Control thread. */
 	int (*resize)(struct store *store, uint64_t size, char *err);

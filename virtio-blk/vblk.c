@@ -171,6 +171,43 @@ static void blk_get_config(struct vu_dev *dev, void *buf, uint32_t off, uint32_t
 	memcpy(buf, (const uint8_t *)&c + off, len);
 }
 
+/* It is told that nothing has changed, if the disk fails. */
+static int end_sync(struct vblk *blk, int ret)
+{
+	if (ret < 0) {
+		blk->wce = blk->syncing.before;
+		update_cache_mode(blk, vu_dev_features(blk->dev));
+	}
+	return ret;
+}
+
+static void sync_run(struct worker_job *job)
+{
+	struct vblk *blk = container_of(job, struct vblk, syncing.job);
+
+	blk->syncing.result = blk->store->ops->sync(blk->store);
+	ev_post(blk->ev, &blk->syncing.done);
+}
+
+static void sync_done(struct ev_work *w)
+{
+	struct vblk *blk = container_of(w, struct vblk, syncing.done);
+
+	worker_destroy(blk->syncing.worker);
+	vu_dev_config_set(blk->dev, end_sync(blk, blk->syncing.result));
+}
+
+static int begin_sync(struct vblk *blk)
+{
+	blk->syncing.worker = worker_create();
+	if (!blk->syncing.worker)
+		return end_sync(blk, blk->store->ops->sync(blk->store));
+	blk->syncing.job.run = sync_run;
+	blk->syncing.done.run = sync_done;
+	worker_post(blk->syncing.worker, &blk->syncing.job);
+	return -EINPROGRESS;
+}
+
 /* The driver may write one field, writeback. A migration writes whatever the
  * other side had; of that, too, only this field is ours to take over. */
 static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uint32_t len,
@@ -179,9 +216,7 @@ static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uin
 	const uint32_t at = offsetof(struct virtio_blk_config, writeback);
 	struct vblk *blk = vu_dev_priv(dev);
 	bool was_write_back = !blk->write_through;
-	enum vblk_wce before = blk->wce;
 	uint8_t value;
-	int ret = 0;
 
 	if (off > at || len <= at - off)
 		return migration ? 0 : -EINVAL;
@@ -191,17 +226,13 @@ static int blk_set_config(struct vu_dev *dev, const void *buf, uint32_t off, uin
 	value = ((const uint8_t *)buf)[at - off];
 	if (value > 1)
 		return -EINVAL;
+	blk->syncing.before = blk->wce;
 	blk->wce = value ? VBLK_WCE_ON : VBLK_WCE_OFF;
 	update_cache_mode(blk, vu_dev_features(dev));
 	/* The driver will not flush any more, and counts on what ended before. */
 	if (was_write_back && blk->write_through && blk->store->ops->sync)
-		ret = blk->store->ops->sync(blk->store);
-	/* It is told that nothing has changed. */
-	if (ret < 0) {
-		blk->wce = before;
-		update_cache_mode(blk, vu_dev_features(dev));
-	}
-	return ret;
+		return begin_sync(blk);
+	return 0;
 }
 
 static void blk_reset(struct vu_dev *dev)
@@ -429,6 +460,7 @@ static struct vblk *vblk_alloc(const struct vblk_conf *conf, const char *name)
 		return NULL;
 	}
 	memcpy(blk->serial, serial, min_u64(strlen(serial), sizeof(blk->serial)));
+	blk->ev = conf->ev;
 	blk->read_only = conf->read_only;
 	blk->packed = conf->packed;
 	blk->iommu = conf->iommu;

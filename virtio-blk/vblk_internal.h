@@ -10,6 +10,7 @@
 #include "virtio-blk/store.h"
 #include "virtio-blk/vblk.h"
 #include "virtio-blk/vblk_spec.h"
+#include "virtio-blk/worker.h"
 
 /*
  * What is advertised: data segments of a request, bytes of a segment; less where
@@ -72,11 +73,21 @@ enum vblk_wce {
 
 struct vblk {
 	struct vu_dev *dev;
+	struct evloop *ev;
 	struct store *store;
 	/* A write must be durable before it ends. The loops read it with
 	 * read_once(), the control thread sets it. */
 	bool write_through;
 	enum vblk_wce wce;
+	/* What was written is made durable before the driver is told that its cache is
+	 * off: on a thread of its own, as a disk may take its time. */
+	struct {
+		struct worker *worker;
+		struct worker_job job;
+		struct ev_work done;
+		enum vblk_wce before;
+		int result;
+	} syncing;
 	bool read_only, packed, iommu;
 	int cache, lock;
 	unsigned int queues, queue_size;

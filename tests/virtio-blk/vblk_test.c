@@ -353,16 +353,82 @@ static void the_driver_chooses_the_cache_mode(void **state)
 }
 
 static bool sync_fails;
+static int sync_gate = -1; /* a byte lets one pass; -1: open */
 
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 
 int __wrap_fdatasync(int fd)
 {
+	char byte;
+
+	if (sync_gate >= 0 && read(sync_gate, &byte, 1) != 1)
+		abort();
 	if (!sync_fails)
 		return __real_fdatasync(fd);
 	errno = EIO;
 	return -1;
+}
+
+static void switch_cache_off(struct house *h)
+{
+	struct {
+		struct fe_config_hdr h;
+		uint8_t off;
+	} __attribute__((packed))
+	m = { { .offset = offsetof(struct virtio_blk_config, wce), .size = 1 }, 0 };
+
+	assert_int_equal(fe_send(&h->drv.fe, FE_SET_CONFIG, FE_VERSION | FE_FLAG_NEED_REPLY, &m,
+				 sizeof(m), NULL, 0),
+			 0);
+	for (int i = 0; i < 20; i++)
+		pump(h);
+}
+
+/* The driver waits for the disk, and nobody else: not even its own requests. */
+static void a_disk_that_takes_its_time_holds_nobody_up(void **state)
+{
+	struct fe_msg *msg = calloc(1, sizeof(*msg));
+	struct blk_req req;
+	struct house h;
+	char buf[512];
+	int gate[2];
+
+	assert_int_equal(pipe(gate), 0);
+	house_open(&h);
+	house_serve(&h);
+	house_connect(&h);
+	assert_int_equal(blk_req_init(&req, &h.drv, h.drv.region, 4096), 0);
+	sync_gate = gate[0];
+	switch_cache_off(&h);
+	assert_status(&h, "connection", "\"up\"");
+	assert_int_equal(blk_read(&req, 1, 0, buf, 512), VIRTIO_BLK_S_OK);
+	h.drv.fe.timeout_ms = 20;
+	assert_int_equal(fe_recv(&h.drv.fe, msg), -ETIMEDOUT);
+	assert_int_equal(write(gate[1], "", 1), 1);
+	h.drv.fe.timeout_ms = FE_TIMEOUT_MS;
+	assert_int_equal(fe_recv(&h.drv.fe, msg), 0);
+	assert_int_equal(msg->payload[0], 0);
+	assert_status(&h, "write-cache", "\"writethrough\"");
+	/* Nor a front-end that leaves meanwhile, but for its own device. */
+	assert_int_equal(blk_close(&h.drv), 0);
+	house_connect(&h);
+	switch_cache_off(&h);
+	blk_abandon(&h.drv);
+	h.gone = false;
+	vblk_destroy(h.blk, set_gone, &h);
+	for (int i = 0; i < 100; i++)
+		pump(&h);
+	assert_false(h.gone);
+	assert_int_equal(write(gate[1], "", 1), 1);
+	while (!h.gone)
+		pump(&h);
+	h.blk = NULL;
+	sync_gate = -1;
+	house_close(&h);
+	close(gate[0]);
+	close(gate[1]);
+	free(msg);
 }
 
 /* What it is told that it was refused has not happened. */
@@ -623,6 +689,7 @@ int main(void)
 		cmocka_unit_test(a_disk_in_memory_takes_what_it_says),
 		cmocka_unit_test(a_read_only_disk_says_so),
 		cmocka_unit_test(the_driver_chooses_the_cache_mode),
+		cmocka_unit_test(a_disk_that_takes_its_time_holds_nobody_up),
 		cmocka_unit_test(a_cache_mode_that_cannot_be_had_is_not_chosen),
 		cmocka_unit_test(a_driver_that_cannot_flush_gets_write_through),
 		cmocka_unit_test(a_driver_that_can_flush_is_not_kept_slow_by_one_that_cannot),
