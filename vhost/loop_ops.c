@@ -105,7 +105,7 @@ static bool op_is_done(const struct loop_ring_op *op)
 		return !op->vq->inflight[op->epoch];
 	if (op->kind == LOOP_RING_DROP)
 		return !virtq_tlb_in_use(op->vq, op->drop, op->drop_len);
-	return !virtq_inflight(op->vq);
+	return !virtq_inflight(op->vq) && !virtq_again_is_due(op->vq);
 }
 
 /* True if it is over and can be answered: the ring may be gone then. */

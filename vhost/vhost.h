@@ -42,6 +42,10 @@ struct vu_ops {
 	/* The driver's choice, a subset of the offer; no ring is started. NULL ok. */
 	void (*set_features)(struct vu_dev *dev, uint64_t features);
 
+	/* It holds chains from one call to the next, so that what is in flight is
+	 * worth to be known when this process is killed: INFLIGHT_SHMFD is offered. */
+	bool holds_chains;
+
 	/* Device configuration space. off and len are bounded by config_len. set:
 	 * -errno refuses; -EINPROGRESS: vu_dev_config_set() will tell, and nothing else
 	 * of this front-end is done before; live migration writes with migration

@@ -62,7 +62,7 @@ int virtq_size_check(bool packed, uint32_t size)
  * in the round before set that bit in them. The first descriptor alone does not
  * tell: it may have been the middle of a chain, which only the driver writes.
  */
-static bool packed_is_new(const struct virtq *vq)
+bool virtq_packed_is_new(const struct virtq *vq)
 {
 	const struct pvirtq_desc *ring = vq->conf.desc;
 
@@ -79,7 +79,7 @@ static bool packed_is_new(const struct virtq *vq)
  */
 static void packed_set_base(struct virtq *vq, uint32_t base)
 {
-	bool new_ring = !base && packed_is_new(vq);
+	bool new_ring = !base && virtq_packed_is_new(vq);
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
 
 	/* The virtio-user driver sends only the half for available, as the back-end
@@ -155,6 +155,10 @@ int virtq_init(struct virtq *vq, const struct virtq_conf *conf, int node)
 		packed_set_base(vq, conf->base);
 	else
 		split_set_base(vq);
+	if (virtq_track_create(vq, node) < 0) {
+		virtq_fini(vq);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -162,6 +166,7 @@ void virtq_fini(struct virtq *vq)
 {
 	assert(vq->state == VIRTQ_STOPPED);
 	virtq_tlb_destroy(vq);
+	virtq_track_destroy(vq);
 	numa_zfree(vq->slot, vq->conf.size * sizeof(*vq->slot));
 	numa_zfree(vq->iov, VIRTQ_BURST_IOV * sizeof(*vq->iov));
 	numa_zfree(vq->order, order_len(vq->conf.size) * sizeof(*vq->order));
@@ -242,6 +247,12 @@ bool virtq_may_pop(struct virtq *vq)
 		return false;
 	}
 	return true;
+}
+
+bool virtq_again_is_due(const struct virtq *vq)
+{
+	return vq->again_left && vq->conf.enabled && !vq->broken &&
+	       !(vq->tlb && vq->tlb->stalled) && !read_once(vq->conf.gm->faulted);
 }
 
 /* --- building a chain --------------------------------------------------- */
@@ -425,6 +436,10 @@ bool virtq_chain_take(struct virtq *vq, struct virtq_chain *c, uint16_t id, uint
 static inline void emit(struct virtq *vq, uint16_t id, uint32_t written)
 {
 	vq->slot[id].busy = false;
+	if (unlikely(vq->track) && !virtq_track_give(vq, id)) {
+		virtq_break(vq, "descriptor chains made available before they were used");
+		return;
+	}
 	if (vq->packed)
 		virtq_packed_emit(vq, id, written);
 	else
@@ -508,10 +523,14 @@ void virtq_publish(struct virtq *vq)
 {
 	if (!vq->used_pending)
 		return;
+	if (unlikely(vq->track))
+		virtq_track_publish(vq);
 	if (vq->packed)
 		virtq_packed_publish(vq);
 	else
 		virtq_split_publish(vq);
+	if (unlikely(vq->track))
+		virtq_track_published(vq);
 	vq->published = vq->used_pending;
 	vq->used_pending = 0;
 }
@@ -545,6 +564,8 @@ void virtq_rewind(struct virtq *vq, const uint16_t *ids, unsigned int nr)
 		vq->inflight[slot->epoch]--;
 		if (vq->in_order)
 			vq->order_head--;
+		if (unlikely(vq->track) && !virtq_track_untake(vq, ids[nr]))
+			continue;
 		if (!vq->packed) {
 			vq->avail_idx--;
 			continue;
@@ -565,6 +586,8 @@ bool virtq_has_work(struct virtq *vq)
 {
 	if (!virtq_may_pop(vq))
 		return false;
+	if (unlikely(vq->again_left))
+		return true;
 	return vq->packed ? virtq_packed_has_work(vq) : virtq_split_has_work(vq);
 }
 

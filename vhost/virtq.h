@@ -50,6 +50,7 @@ struct dirty_log;
 struct iotlb;
 struct virtq;
 struct virtq_tlb;
+struct virtq_track;
 
 /*
  * stopped: not on any loop; the control thread may change everything.
@@ -84,6 +85,10 @@ struct virtq_conf {
 	int call_fd; /* -1: the driver polls */
 	int err_fd; /* -1: none */
 	bool enabled;
+	/* Where chains in flight are written down, for a ring of inflight_num entries:
+	 * see virtq_track.h. NULL: nowhere. */
+	void *inflight;
+	uint32_t inflight_num;
 	/* Set when a write to one of them had to be waited for: nobody writes any
 	 * more then. Of all rings of the device; any loop's. NULL ok. */
 	bool *blocked;
@@ -138,6 +143,7 @@ struct virtq {
 	bool notify_armed; /* the driver was asked to notify */
 	bool flush_queued; /* on the loop's list of rings to flush */
 	bool broken; /* status reads it while the loop may write it */
+	uint16_t again_left; /* chains of another process to be popped again, first */
 	unsigned int hint; /* of gmem_span() */
 	unsigned int epoch; /* 0 or 1: which inflight[] counts new chains */
 	uint32_t inflight[2];
@@ -146,6 +152,7 @@ struct virtq {
 	uint16_t order_head, order_tail, order_mask;
 	struct virtq_slot *slot; /* conf.size of them */
 	struct virtq_tlb *tlb; /* with conf.iotlb; see virtq_tlb.h */
+	struct virtq_track *track; /* with conf.inflight; see virtq_track.h */
 	struct iovec *iov; /* VIRTQ_BURST_IOV */
 	struct virtq_stats stats;
 
@@ -203,6 +210,7 @@ void virtq_set_state(struct virtq *vq, enum virtq_state state);
 
 int virtq_split_pop(struct virtq *vq, struct virtq_chain *c);
 int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c);
+int virtq_pop_again(struct virtq *vq, struct virtq_chain *c);
 
 /*
  * Next chain the driver made available. 1 and *c, 0 if there is none (or the
@@ -210,6 +218,8 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c);
  */
 static inline int virtq_pop(struct virtq *vq, struct virtq_chain *c)
 {
+	if (unlikely(vq->again_left))
+		return virtq_pop_again(vq, c);
 	return vq->packed ? virtq_packed_pop(vq, c) : virtq_split_pop(vq, c);
 }
 
@@ -248,6 +258,9 @@ static inline uint32_t virtq_inflight(const struct virtq *vq)
 /* False of a ring that pops nothing whatever its driver does: not started, not
  * enabled, broken, memory lost, waiting for a translation. */
 bool virtq_may_pop(struct virtq *vq);
+/* Chains of another process are left that can be popped, also while draining: the
+ * ring is not stopped before. */
+bool virtq_again_is_due(const struct virtq *vq);
 /* Something can be popped. Reads shared memory once, changes nothing. */
 bool virtq_has_work(struct virtq *vq);
 

@@ -12,6 +12,7 @@
 
 #include "vhost/virtq.h"
 #include "vhost/virtq_tlb.h"
+#include "vhost/virtq_track.h"
 
 /* Steps through one descriptor chain at most, direct or indirect: the loop's
  * bound that does not come from the guest. VIRTIO 1.3, "Message Framing"; no
@@ -134,6 +135,11 @@ struct virtq_packed_place {
 	uint16_t pos, id, nr_desc;
 	bool wrap;
 };
+/* Nothing in it was ever used. */
+bool virtq_packed_is_new(const struct virtq *vq);
+/* Append the buffers of a chain of nr descriptors that are not in the ring. */
+void virtq_packed_walk_saved(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *d,
+			     uint16_t nr);
 /* Append all buffers of the chain at this place, which is available. False: the
  * ring broke. */
 bool virtq_packed_walk(struct virtq *vq, struct virtq_chain *c, struct virtq_packed_place *at);

@@ -83,6 +83,8 @@ bool virtq_packed_walk(struct virtq *vq, struct virtq_chain *c, struct virtq_pac
 			virtq_break(vq, "a descriptor chain without an end");
 			return false;
 		}
+		if (unlikely(vq->track))
+			virtq_track_desc(vq, at->nr_desc - 1, &d);
 		if (at->nr_desc <= VIRTQ_CHAIN_MAX)
 			add_desc(vq, c, &d, at->nr_desc == 1 && !(flags & VIRTQ_DESC_F_NEXT));
 		else
@@ -94,6 +96,15 @@ bool virtq_packed_walk(struct virtq *vq, struct virtq_chain *c, struct virtq_pac
 	} while (flags & VIRTQ_DESC_F_NEXT);
 	at->id = le16_to_cpu(d.id);
 	return true;
+}
+
+void virtq_packed_walk_saved(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *d,
+			     uint16_t nr)
+{
+	for (uint16_t i = 0; i < nr && i < VIRTQ_CHAIN_MAX; i++)
+		add_desc(vq, c, &d[i], nr == 1);
+	if (nr > VIRTQ_CHAIN_MAX)
+		virtq_chain_bad_end(vq, c, "too many descriptors");
 }
 
 int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
@@ -113,8 +124,14 @@ int virtq_packed_pop(struct virtq *vq, struct virtq_chain *c)
 	if (!virtq_packed_walk(vq, c, &at) || !virtq_chain_end(vq, c))
 		return 0;
 	prefetch_ahead(vq, vq->avail_idx, at.nr_desc);
+	if (unlikely(vq->track) && !virtq_track_has_room(vq, at.nr_desc)) {
+		virtq_break(vq, "more descriptors in flight than the ring has");
+		return 0;
+	}
 	if (!virtq_chain_take(vq, c, at.id, at.nr_desc))
 		return 0;
+	if (unlikely(vq->track))
+		virtq_track_take(vq, at.id, at.nr_desc);
 	if (unlikely(vq->tlb))
 		virtq_tlb_take(vq, at.id);
 	vq->avail_idx = at.pos;

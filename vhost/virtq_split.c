@@ -155,6 +155,8 @@ int virtq_split_pop(struct virtq *vq, struct virtq_chain *c)
 	vq->avail_idx++;
 	virtq_chain_begin(vq, c);
 	virtq_split_walk(vq, c, head);
+	if (unlikely(vq->track))
+		virtq_track_take(vq, head, 1);
 	if (!virtq_chain_end(vq, c)) {
 		virtq_rewind(vq, &head, 1);
 		return 0;

@@ -176,6 +176,7 @@ static void forget(struct vu_dev *dev)
 	vu_rings_reset(dev, false);
 	vu_iotlb_forget(dev);
 	vu_mem_forget(dev);
+	vu_inflight_forget(dev);
 	vu_backend_close(dev);
 	vu_chan_reset(&dev->chan);
 	dev->features = 0;

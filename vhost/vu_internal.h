@@ -39,8 +39,8 @@
 
 #define BIT64(n) (1ull << (n))
 
-/* What VHOST_USER_GET_PROTOCOL_FEATURES offers for every device type; some have
- * RARP and MTU too. INFLIGHT_SHMFD, PAGEFAULT and DEVICE_STATE are not served. */
+/* What VHOST_USER_GET_PROTOCOL_FEATURES offers for every device type; some have RARP
+ * and MTU, or INFLIGHT_SHMFD too. PAGEFAULT and DEVICE_STATE are not served. */
 #define VU_PROTOCOL_FEATURES                                                                       \
 	(BIT64(VHOST_USER_PROTOCOL_F_MQ) | BIT64(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |                \
 	 BIT64(VHOST_USER_PROTOCOL_F_REPLY_ACK) | BIT64(VHOST_USER_PROTOCOL_F_BACKEND_REQ) |       \
@@ -232,6 +232,11 @@ struct vu_dev {
 	struct vu_region *regions; /* of gm */
 	unsigned int nr_regions;
 	struct dirty_log *log; /* NULL: none */
+	struct vu_tracked { /* vu_inflight.c */
+		struct gmem_region *r; /* NULL: none */
+		unsigned int queues;
+		uint32_t size; /* of each, in entries */
+	} tracked;
 	bool faulted; /* the front-end truncated its memory; SIGBUS handler */
 	bool blocked; /* see struct virtq_conf; any thread */
 	unsigned int nr_running;
@@ -373,6 +378,16 @@ int vu_rem_mem_reg(struct vu_dev *dev, struct vu_msg *msg);
 int vu_get_max_mem_slots(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_log_base(struct vu_dev *dev, struct vu_msg *msg);
 int vu_set_log_fd(struct vu_dev *dev, struct vu_msg *msg);
+
+/* --- vu_inflight.c: chains that outlive this process --------------------------- */
+
+int vu_get_inflight_fd(struct vu_dev *dev, struct vu_msg *msg);
+int vu_set_inflight_fd(struct vu_dev *dev, struct vu_msg *msg);
+/* Where the ring's chains are to be written down: conf->inflight and its size, NULL
+ * for nowhere. Returns NULL, or why that cannot be. */
+const char *vu_inflight_conf(const struct vu_ring *vr, struct virtq_conf *conf);
+/* No ring runs. */
+void vu_inflight_forget(struct vu_dev *dev);
 
 /* --- vu_backend.c: the channel of BACKEND_REQ ----------------------------- */
 

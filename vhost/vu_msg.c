@@ -28,6 +28,7 @@ void vu_chan_init(struct vu_chan *c, bool replies)
 {
 	memset(c, 0, sizeof(*c));
 	c->replies = replies;
+	c->tx_fd = -1;
 }
 
 void vu_chan_next(struct vu_chan *c)
@@ -43,6 +44,7 @@ void vu_chan_reset(struct vu_chan *c)
 	vu_chan_next(c);
 	c->tx_len = 0;
 	c->tx_off = 0;
+	fd_replace(&c->tx_fd, -1);
 }
 
 int vu_msg_take_fd(struct vu_msg *msg, unsigned int i)
@@ -173,17 +175,40 @@ int vu_chan_recv(struct vu_chan *c, int sock, const char *name)
 	return 1;
 }
 
+/* As much of what is left as the socket takes. */
+static ssize_t send_some(const struct vu_chan *c, int sock)
+{
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { (void *)(c->tx + c->tx_off), c->tx_len - c->tx_off };
+	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cm;
+
+	if (c->tx_fd >= 0) {
+		mh.msg_control = control.buf;
+		mh.msg_controllen = sizeof(control.buf);
+		cm = CMSG_FIRSTHDR(&mh);
+		cm->cmsg_level = SOL_SOCKET;
+		cm->cmsg_type = SCM_RIGHTS;
+		cm->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cm), &c->tx_fd, sizeof(int));
+	}
+	return sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 int vu_chan_flush(struct vu_chan *c, int sock)
 {
 	while (c->tx_off < c->tx_len) {
-		ssize_t n = send(sock, c->tx + c->tx_off, c->tx_len - c->tx_off,
-				 MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send_some(c, sock);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return errno == EAGAIN || errno == EWOULDBLOCK ? 1 : -errno;
 		c->tx_off += (size_t)n;
+		fd_replace(&c->tx_fd, -1);
 	}
 	return 0;
 }

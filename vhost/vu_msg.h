@@ -32,6 +32,7 @@ struct vu_chan {
 	size_t rx_len; /* bytes of rx received, header and payload */
 	uint8_t tx[sizeof(struct vu_hdr) + sizeof(union vu_payload)];
 	size_t tx_len, tx_off; /* sent up to tx_off; equal: nothing to send */
+	int tx_fd; /* goes with the first byte of the next message, and is closed; -1: none */
 };
 
 void vu_chan_init(struct vu_chan *c, bool replies);
@@ -49,7 +50,7 @@ int vu_chan_recv(struct vu_chan *c, int sock, const char *name);
 void vu_chan_next(struct vu_chan *c);
 
 /*
- * Send a message without descriptors. 0 when it is out, 1 when the rest must
+ * Send a message, with c->tx_fd if there is one. 0 when it is out, 1 when the rest must
  * wait for vu_chan_flush() (and nothing else may be sent before), -errno.
  */
 int vu_chan_send(struct vu_chan *c, int sock, const struct vu_hdr *hdr, const void *payload);

@@ -18,7 +18,7 @@
  * always closes it (vu_msg.c).
  *
  * A new request is one row here and one handler. Rows that other work will add:
- * inflight I/O (31, 32), device state (42, 43).
+ * device state (42, 43).
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -119,6 +119,8 @@ static uint64_t offered_protocol_features(struct vu_dev *dev)
 		f |= BIT64(VHOST_USER_PROTOCOL_F_RARP);
 	if (dev->ops->set_mtu)
 		f |= BIT64(VHOST_USER_PROTOCOL_F_MTU);
+	if (dev->ops->holds_chains)
+		f |= BIT64(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 	return f;
 }
 
@@ -343,6 +345,12 @@ static const struct request requests[] = {
 	ROW(SET_CONFIG) .handle = set_config, NEEDS(CONFIG),
 		.size_min = offsetof(struct vu_config, data),
 		.size_max = sizeof(struct vu_config) },
+	ROW(GET_INFLIGHT_FD) .handle = vu_get_inflight_fd, .replies = true, NEEDS(INFLIGHT_SHMFD),
+		.size_min = offsetof(struct vu_inflight, padding),
+		.size_max = sizeof(struct vu_inflight) },
+	ROW(SET_INFLIGHT_FD) .handle = vu_set_inflight_fd, FDS(1, 1), NEEDS(INFLIGHT_SHMFD),
+		.size_min = offsetof(struct vu_inflight, padding),
+		.size_max = sizeof(struct vu_inflight) },
 	ROW(RESET_DEVICE) .handle = reset_device, EMPTY },
 	ROW(GET_MAX_MEM_SLOTS) .handle = vu_get_max_mem_slots, EMPTY, .replies = true,
 		NEEDS(CONFIGURE_MEM_SLOTS) },

@@ -107,7 +107,7 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 	const struct vu_dev *dev = vr->dev;
 	const struct vu_vring_addr *a = &vr->addr;
 	bool packed = vu_is_packed(dev);
-	const char *why = NULL;
+	const char *why;
 
 	*conf = (struct virtq_conf){
 		.gm = dev->gm,
@@ -122,6 +122,9 @@ const char *vu_ring_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 		.enabled = vr->enabled,
 		.blocked = &vr->dev->blocked,
 	};
+	why = vu_inflight_conf(vr, conf);
+	if (why)
+		return why;
 	/* vhost-user, "A vring address description": behind an IOMMU the
 	 * addresses are the device's, else the front-end's. */
 	if (dev->iotlb)
@@ -338,13 +341,13 @@ static int ring_setup(struct vu_ring *vr, const struct virtq_conf *conf)
 	struct virtq *vq = &vr->vq;
 	int ret;
 
+	vq->name = vr->name;
 	ret = virtq_init(vq, conf, loop_node(loop));
 	if (ret < 0) {
 		log_limited(LOG_LEVEL_WARNING, "%s: size %u with base 0x%x: %s", vr->name,
 			    conf->size, conf->base, strerror(-ret));
 		return ret == -ENOMEM ? ring_fail(vr, "no memory", ret) : ret;
 	}
-	vq->name = vr->name;
 	if (conf->iotlb)
 		ret = ring_setup_tlb(vr, loop_node(loop));
 	if (!ret)

@@ -190,6 +190,16 @@ struct vu_iotlb_msg {
 };
 static_assert(sizeof(struct vu_iotlb_msg) == 32, "IOTLB message");
 
+/* "Inflight description"; the front-ends' compilers pad it. */
+struct vu_inflight {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+	uint16_t num_queues;
+	uint16_t queue_size;
+	uint32_t padding;
+};
+static_assert(sizeof(struct vu_inflight) == 24, "inflight");
+
 #define VHOST_IOTLB_MISS 1
 #define VHOST_IOTLB_UPDATE 2
 #define VHOST_IOTLB_INVALIDATE 3
@@ -204,6 +214,7 @@ union vu_payload {
 	struct vu_log log;
 	struct vu_config config;
 	struct vu_iotlb_msg iotlb;
+	struct vu_inflight inflight;
 };
 static_assert(sizeof(union vu_payload) == 272, "largest payload, padded to 8");
 

@@ -34,6 +34,7 @@ static const char *const protocol_features[64] = {
 	[VHOST_USER_PROTOCOL_F_BACKEND_REQ] = "BACKEND_REQ",
 	[VHOST_USER_PROTOCOL_F_CONFIG] = "CONFIG",
 	[VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD] = "BACKEND_SEND_FD",
+	[VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD] = "INFLIGHT_SHMFD",
 	[VHOST_USER_PROTOCOL_F_RESET_DEVICE] = "RESET_DEVICE",
 	[VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS] = "CONFIGURE_MEM_SLOTS",
 	[VHOST_USER_PROTOCOL_F_STATUS] = "STATUS",
@@ -179,6 +180,7 @@ json_t *vu_dev_status(struct vu_dev *dev, const char *(*feature_name)(unsigned i
 			    json_boolean(dev->features & BIT64(VIRTIO_F_RING_PACKED)));
 	json_object_set_new(obj, "logging",
 			    json_boolean(dev->log && dev->features & BIT64(VHOST_F_LOG_ALL)));
+	json_object_set_new(obj, "in-flight-kept", json_boolean(dev->tracked.r));
 	json_object_set_new(obj, "memory-lost", json_boolean(read_once(&dev->faulted)));
 	json_object_set_new(obj, "iotlb", vu_iotlb_status(dev));
 	json_object_set_new(obj, "memory", memory);

@@ -342,6 +342,7 @@ static const struct vu_ops blk_ops = {
 	.features = blk_features,
 	.set_features = blk_set_features,
 	.get_config = blk_get_config,
+	.holds_chains = true,
 	.set_config = blk_set_config,
 	.vq_setup = blk_vq_setup,
 	.vq_release = blk_vq_release,

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base.h"
 
@@ -46,6 +47,8 @@ static uint64_t wanted_proto(const struct blk_conf *c)
 		     1ull << FE_PROTO_CONFIGURE_MEM_SLOTS | 1ull << FE_PROTO_RESET_DEVICE |
 		     1ull << FE_PROTO_STATUS;
 
+	if (c->inflight)
+		p |= 1ull << FE_PROTO_INFLIGHT_SHMFD;
 	return p & ~c->proto_without;
 }
 
@@ -62,7 +65,14 @@ static int greet(struct blk *b)
 		err = -ERANGE;
 	if (!err && fe_has_proto(&b->fe, FE_PROTO_CONFIG))
 		err = fe_get_config(&b->fe, 0, &b->config, sizeof(b->config));
-	return err ? err : fe_mem_share(&b->fe);
+	if (!err)
+		err = fe_mem_share(&b->fe);
+	if (err || !fe_has_proto(&b->fe, FE_PROTO_INFLIGHT_SHMFD))
+		return err;
+	if (b->inflight_fd < 0)
+		err = fe_get_inflight(&b->fe, (uint16_t)b->conf.queues, b->conf.queue_size,
+				      &b->inflight, &b->inflight_fd);
+	return err ? err : fe_set_inflight(&b->fe, &b->inflight, b->inflight_fd);
 }
 
 int blk_open(struct blk *b, const struct blk_conf *conf)
@@ -72,6 +82,7 @@ int blk_open(struct blk *b, const struct blk_conf *conf)
 
 	memset(b, 0, sizeof(*b));
 	b->conf = *conf;
+	b->inflight_fd = -1;
 	fe_init(&b->fe);
 	b->fe.pump = conf->pump;
 	b->fe.pump_opaque = conf->pump_opaque;
@@ -101,6 +112,9 @@ void blk_abandon(struct blk *b)
 		drv_destroy(&b->ring[i]);
 	b->queues = 0;
 	fe_close(&b->fe);
+	if (b->inflight_fd >= 0)
+		close(b->inflight_fd);
+	b->inflight_fd = -1;
 }
 
 int blk_close(struct blk *b)
@@ -124,6 +138,23 @@ int blk_reconnect(struct blk *b)
 		err = greet(b);
 	for (unsigned int i = 0; !err && i < b->queues; i++)
 		err = drv_start(&b->ring[i]);
+	return err;
+}
+
+int blk_take_up(struct blk *b)
+{
+	int err;
+
+	fe_disconnect(&b->fe);
+	err = fe_connect(&b->fe, b->conf.path);
+	if (!err)
+		err = greet(b);
+	for (unsigned int i = 0; !err && i < b->queues; i++) {
+		struct drv_ring *r = &b->ring[i];
+
+		/* It reads the used index, and has nothing to read of a packed ring. */
+		err = drv_start_at(r, r->packed ? 0x80008000 : le16toh(r->used->idx.wire));
+	}
 	return err;
 }
 

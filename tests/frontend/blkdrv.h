@@ -35,6 +35,7 @@ struct blk_conf {
 	uint16_t queue_size;
 	bool packed, event_idx, in_order, indirect; /* wanted; left out if not offered */
 	bool iommu; /* the same: ACCESS_PLATFORM */
+	bool inflight; /* the same: INFLIGHT_SHMFD, for blk_take_up() */
 	uint64_t without; /* virtio features not to take though offered */
 	uint64_t proto_without; /* the same of the protocol features */
 	uint64_t mem; /* bytes of guest memory; 0: 64 MiB */
@@ -49,6 +50,8 @@ struct blk {
 	int region; /* of the rings and, unless moved, the requests */
 	unsigned int queues;
 	struct drv_ring ring[BLK_QUEUES_MAX];
+	struct fe_inflight inflight;
+	int inflight_fd; /* -1: none */
 };
 
 /* One request. Lives in one place of guest memory; used again and again. */
@@ -89,6 +92,10 @@ void blk_abandon(struct blk *b);
 /* After the back-end has gone or fe_disconnect(): connect anew to conf.path and
  * resume the rings where they stand; nothing may be in flight. */
 int blk_reconnect(struct blk *b);
+
+/* The same after it was killed with requests in flight, told as little of where the
+ * rings stand as QEMU tells. */
+int blk_take_up(struct blk *b);
 
 /* Room for requests of up to data_max bytes, in guest memory region. */
 int blk_req_init(struct blk_req *req, struct blk *b, int region, uint32_t data_max);

@@ -435,6 +435,30 @@ int fe_get_config(struct fe *fe, uint32_t offset, void *buf, uint32_t len)
 	return 0;
 }
 
+int fe_get_inflight(struct fe *fe, uint16_t queues, uint16_t size, struct fe_inflight *inflight,
+		    int *fd)
+{
+	struct fe_msg reply;
+	int err;
+
+	*inflight = (struct fe_inflight){ .num_queues = queues, .queue_size = size };
+	err = fe_ask(fe, FE_GET_INFLIGHT_FD, inflight, sizeof(*inflight), &reply);
+	if (err)
+		return err;
+	if (reply.hdr.size != sizeof(*inflight) || reply.nr_fds != 1) {
+		fe_msg_close_fds(&reply);
+		return -EPROTO;
+	}
+	memcpy(inflight, reply.payload, sizeof(*inflight));
+	*fd = reply.fds[0];
+	return 0;
+}
+
+int fe_set_inflight(struct fe *fe, const struct fe_inflight *inflight, int fd)
+{
+	return fe_request(fe, FE_SET_INFLIGHT_FD, inflight, sizeof(*inflight), &fd, 1);
+}
+
 int fe_set_config(struct fe *fe, uint32_t offset, const void *buf, uint32_t len, uint32_t flags)
 {
 	struct fe_config_hdr h = { .offset = offset, .size = len, .flags = flags };

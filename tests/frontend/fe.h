@@ -132,6 +132,11 @@ int fe_vring_fd(struct fe *fe, uint32_t request, uint32_t index, int fd);
 int fe_vring_enable(struct fe *fe, uint32_t index, bool on);
 int fe_get_vring_base(struct fe *fe, uint32_t index, uint32_t *base);
 int fe_get_config(struct fe *fe, uint32_t offset, void *buf, uint32_t len);
+/* Memory for what is in flight of so many queues; the caller's descriptor. Then, or
+ * to another back-end: use it. */
+int fe_get_inflight(struct fe *fe, uint16_t queues, uint16_t size, struct fe_inflight *inflight,
+		    int *fd);
+int fe_set_inflight(struct fe *fe, const struct fe_inflight *inflight, int fd);
 int fe_set_config(struct fe *fe, uint32_t offset, const void *buf, uint32_t len, uint32_t flags);
 
 /* The next message on the back-end channel, acknowledged if it wants that. */

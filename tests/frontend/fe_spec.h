@@ -169,6 +169,16 @@ struct fe_log {
 };
 static_assert(sizeof(struct fe_log) == 16, "log description");
 
+/* "Inflight description". */
+struct fe_inflight {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+	uint16_t num_queues;
+	uint16_t queue_size;
+	uint32_t padding;
+};
+static_assert(sizeof(struct fe_inflight) == 24, "inflight description");
+
 /* "Virtio device config space": then size bytes. */
 struct fe_config_hdr {
 	uint32_t offset;

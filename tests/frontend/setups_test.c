@@ -69,6 +69,7 @@ static void open_disk(unsigned int queues, bool packed, bool in_order)
 				       .packed = packed,
 				       .event_idx = true,
 				       .in_order = in_order,
+				       .inflight = true,
 				       .mem = 128 << 20 };
 
 	assert_int_equal(blk_open(&b, &conf), 0);
@@ -193,6 +194,85 @@ static void killed_in_the_middle_of_writes_it_can_be_started_again_at_once(void 
 	stop_server();
 }
 
+/* Many at a time, on two queues, each with blocks of its own; the server is killed
+ * when some of them have come back. */
+static void write_and_kill(unsigned int round)
+{
+	static uint8_t buf[2][DEPTH][BLOCK];
+	unsigned int left = 2 * DEPTH, enough = left - round * 7 % DEPTH;
+	struct blk_req *r;
+	int status, err;
+
+	for (unsigned int q = 0; q < 2; q++) {
+		for (unsigned int i = 0; i < DEPTH; i++) {
+			r = &req[q][i];
+			r->queue = q;
+			r->sector = (q * DEPTH + i) * BLOCK_SECTORS;
+			r->type = VIRTIO_BLK_T_OUT;
+			r->out = buf[q][i];
+			r->out_len = BLOCK;
+			r->in_len = 0;
+			r->done = false;
+			fill(buf[q][i], round * 1000 + q * DEPTH + i + 1);
+			assert_int_equal(blk_add(r), 0);
+		}
+		assert_int_equal(drv_submit(&b.ring[q]), 0);
+	}
+	for (unsigned int n = 0; left > enough; n++) {
+		r = blk_reap(&b, n % 2, false, &err);
+		assert_int_equal(err, 0);
+		left -= r != NULL;
+	}
+	assert_int_equal(kill(server, SIGKILL), 0);
+	assert_int_equal(waitpid(server, &status, 0), server);
+	start_server(file_store, 2);
+	assert_int_equal(blk_take_up(&b), 0);
+	while (left) {
+		for (unsigned int q = 0; q < 2; q++) {
+			r = blk_reap(&b, q, false, &err);
+			assert_int_equal(err, 0);
+			if (!r)
+				continue;
+			assert_int_equal(r->status, VIRTIO_BLK_S_OK);
+			left--;
+		}
+	}
+	/* None twice, and the rings go on. */
+	assert_null(blk_reap(&b, 0, false, &err));
+	assert_null(blk_reap(&b, 1, false, &err));
+	assert_int_equal(b.ring[0].inflight + b.ring[1].inflight, 0);
+}
+
+static void read_what_was_written(unsigned int round)
+{
+	static uint8_t buf[BLOCK], expected[BLOCK];
+
+	for (unsigned int i = 0; i < 2 * DEPTH; i++) {
+		fill(expected, round * 1000 + i + 1);
+		assert_int_equal(blk_read(&req[0][0], i % 2, i * BLOCK_SECTORS, buf, BLOCK),
+				 VIRTIO_BLK_S_OK);
+		assert_memory_equal(buf, expected, BLOCK);
+	}
+}
+
+/* The disk gives them back in any order: only what was written down tells the next
+ * server which they are. */
+static void killed_with_requests_in_flight_each_is_carried_out_once(void **state)
+{
+	for (int packed = 0; packed < 2; packed++) {
+		start_server(file_store, 2);
+		open_disk(2, packed, false);
+		assert_int_equal(b.ring[0].packed, packed);
+		assert_true(b.inflight_fd >= 0);
+		for (unsigned int round = 0; round < 20; round++) {
+			write_and_kill(round);
+			read_what_was_written(round);
+		}
+		assert_int_equal(blk_close(&b), 0);
+		stop_server();
+	}
+}
+
 static int make_image(void)
 {
 	int fd = open(image, O_CREAT | O_RDWR | O_CLOEXEC, 0600), ret;
@@ -210,6 +290,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(sixty_four_queues_are_served),
 		cmocka_unit_test(rings_in_order_are_in_order),
 		cmocka_unit_test(killed_in_the_middle_of_writes_it_can_be_started_again_at_once),
+		cmocka_unit_test(killed_with_requests_in_flight_each_is_carried_out_once),
 	};
 	int failed;
 

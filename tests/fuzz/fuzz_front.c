@@ -230,14 +230,14 @@ static uint64_t take_features(struct fuzz_input *in)
 
 static uint64_t offered_protocol(uint8_t kind)
 {
-	uint64_t all = 1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_LOG_SHMFD |
-		       1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK |
-		       1ull << VHOST_USER_PROTOCOL_F_BACKEND_REQ |
-		       1ull << VHOST_USER_PROTOCOL_F_CONFIG |
-		       1ull << VHOST_USER_PROTOCOL_F_RESET_DEVICE |
-		       1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
-		       1ull << VHOST_USER_PROTOCOL_F_STATUS | 1ull << VHOST_USER_PROTOCOL_F_RARP |
-		       1ull << VHOST_USER_PROTOCOL_F_MTU;
+	uint64_t all =
+		1ull << VHOST_USER_PROTOCOL_F_MQ | 1ull << VHOST_USER_PROTOCOL_F_LOG_SHMFD |
+		1ull << VHOST_USER_PROTOCOL_F_REPLY_ACK |
+		1ull << VHOST_USER_PROTOCOL_F_BACKEND_REQ | 1ull << VHOST_USER_PROTOCOL_F_CONFIG |
+		1ull << VHOST_USER_PROTOCOL_F_RESET_DEVICE |
+		1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS |
+		1ull << VHOST_USER_PROTOCOL_F_STATUS | 1ull << VHOST_USER_PROTOCOL_F_RARP |
+		1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD | 1ull << VHOST_USER_PROTOCOL_F_MTU;
 
 	return kind & 1 ? all & ~(1ull << (kind >> 4)) : all;
 }
@@ -313,6 +313,30 @@ static void fill_regions(struct fuzz_front *f, struct message *m, struct fuzz_in
 	}
 	m->hdr.size = (uint32_t)(offsetof(struct vu_mem_table, region) +
 				 nr * sizeof(struct vu_mem_region));
+}
+
+/* Anywhere in a file, over rings and buffers too: what it says is the input's. */
+static struct vu_inflight take_inflight(struct fuzz_input *in)
+{
+	uint8_t kind = fuzz_u8(in);
+	struct vu_inflight i = {
+		.mmap_size = 0x1000,
+		.mmap_offset = fuzz_u16(in) & (kind & 1 ? 0xfff8 : 0xf000),
+		.num_queues = FUZZ_QUEUES,
+		.queue_size = RING_SIZE,
+	};
+
+	if (kind < 160)
+		return i;
+	if (kind & 2)
+		i.mmap_size = kind & 32 ? fuzz_u64(in) : fuzz_u16(in);
+	if (kind & 4)
+		i.mmap_offset = fuzz_u64(in);
+	if (kind & 8)
+		i.num_queues = fuzz_u16(in);
+	if (kind & 16)
+		i.queue_size = fuzz_u16(in);
+	return i;
 }
 
 static void fill_config(struct message *m, struct fuzz_input *in)
@@ -409,6 +433,13 @@ static void fill(struct fuzz_front *f, struct message *m, struct fuzz_input *in)
 	case VHOST_USER_IOTLB_MSG:
 		m->payload.iotlb = take_iotlb(in);
 		m->hdr.size = sizeof(m->payload.iotlb);
+		break;
+	case VHOST_USER_GET_INFLIGHT_FD:
+	case VHOST_USER_SET_INFLIGHT_FD:
+		m->payload.inflight = take_inflight(in);
+		m->hdr.size = sizeof(m->payload.inflight);
+		if (m->hdr.request == VHOST_USER_SET_INFLIGHT_FD)
+			add_fd(m, make_fd(f, fuzz_u8(in)));
 		break;
 	case VHOST_USER_SEND_RARP:
 	case VHOST_USER_NET_SET_MTU:
@@ -508,6 +539,18 @@ static void say_log(struct fuzz_front *f)
 			     .payload.log = { mem_lens[1], 0 } };
 
 	add_fd(&m, fcntl(f->mem[1], F_DUPFD_CLOEXEC, 0));
+	send_message(f, &m, SIZE_MAX);
+	f->turn(f);
+}
+
+/* In the second file from an earlier ring or of nobody, or in the first over all. */
+static void say_inflight(struct fuzz_front *f, struct fuzz_input *in)
+{
+	struct message m = { .hdr = { VHOST_USER_SET_INFLIGHT_FD, VHOST_USER_VERSION,
+				      sizeof(m.payload.inflight) },
+			     .payload.inflight = take_inflight(in) };
+
+	add_fd(&m, fcntl(f->mem[fuzz_u8(in) & 1 ? 2 : 0], F_DUPFD_CLOEXEC, 0));
 	send_message(f, &m, SIZE_MAX);
 	f->turn(f);
 }
@@ -645,6 +688,8 @@ void fuzz_front_bring_up(struct fuzz_front *f, struct fuzz_input *in)
 	say_memory(f);
 	if (features & 1ull << VHOST_F_LOG_ALL)
 		say_log(f);
+	if (features & 1ull << VIRTIO_F_RING_INDIRECT_DESC)
+		say_inflight(f, in);
 	if (features & 1ull << VIRTIO_F_ACCESS_PLATFORM)
 		say_iommu(f, in);
 	for (unsigned int i = 0; i < FUZZ_QUEUES; i++) {

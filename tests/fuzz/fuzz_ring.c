@@ -13,6 +13,7 @@
 
 #include "core/log.h"
 #include "vhost/dirty.h"
+#include "vhost/virtq_track.h"
 
 static const struct {
 	uint64_t gpa, len;
@@ -102,6 +103,25 @@ uint32_t fuzz_len(struct fuzz_input *in)
 	return fuzz_u32(in);
 }
 
+/* Bytes anywhere in an area. */
+static void scribble(struct fuzz_input *in, uint8_t *at, uint64_t len)
+{
+	uint64_t off = fuzz_u16(in) % len, nr = 1 + fuzz_u8(in) % 16;
+
+	while (nr-- && off < len)
+		at[off++] = fuzz_u8(in);
+}
+
+/* As another process may have left it, or not: most say that they are valid. */
+static void scribble_inflight(struct fuzz_ring *r, struct fuzz_input *in)
+{
+	uint8_t *at = r->inflight, kind = fuzz_u8(in);
+
+	for (unsigned int i = 0; i < (kind & 7); i++)
+		scribble(in, at, min_u64(r->inflight_len, i & 1 ? 64 : UINT64_MAX));
+	at[8] = kind & 128 ? at[8] : 1;
+}
+
 /* --- the ring --------------------------------------------------------------------- */
 
 /* Shared by all inputs: nothing of it changes what the rings do. */
@@ -185,6 +205,14 @@ void fuzz_ring_open(struct fuzz_ring *r, struct fuzz_input *in, bool packed, uin
 		.err_fd = -1,
 		.enabled = true,
 	};
+	if (flags & 16) {
+		r->inflight_len = virtq_track_len(packed, r->size);
+		r->inflight = area(r->inflight_len);
+		conf.inflight = r->inflight;
+		conf.inflight_num = r->size;
+		if (flags & 32)
+			scribble_inflight(r, in);
+	}
 	r->avail_wrap = true;
 	r->vq.name = "fuzz.0";
 	assert(!virtq_init(&r->vq, &conf, -1));
@@ -222,6 +250,7 @@ void fuzz_ring_close(struct fuzz_ring *r)
 	free(r->desc);
 	free(r->driver);
 	free(r->device);
+	free(r->inflight);
 }
 
 uint8_t *fuzz_ram(struct fuzz_ring *r, uint64_t addr, size_t len)
@@ -307,15 +336,6 @@ static unsigned int take_bufs(struct fuzz_input *in, struct fuzz_buf *bufs)
 					     i < nr_out ? 0 : VIRTQ_DESC_F_WRITE };
 	}
 	return nr;
-}
-
-/* Bytes anywhere in an area. */
-static void scribble(struct fuzz_input *in, uint8_t *at, uint64_t len)
-{
-	uint64_t off = fuzz_u16(in) % len, nr = 1 + fuzz_u8(in) % 16;
-
-	while (nr-- && off < len)
-		at[off++] = fuzz_u8(in);
 }
 
 static void raw_desc(struct fuzz_ring *r, struct fuzz_input *in)

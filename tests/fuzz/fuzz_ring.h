@@ -48,6 +48,8 @@ struct fuzz_ring {
 	bool faulted;
 	uint8_t *mem[3];
 	void *desc, *driver, *device;
+	void *inflight; /* NULL: not tracked */
+	uint64_t inflight_len;
 	/* The driver's. */
 	bool packed;
 	uint32_t size;

@@ -76,7 +76,9 @@ static unsigned int holder_poll(struct virtq *vq)
 	struct virtq_chain c;
 	unsigned int nr = 0;
 
-	while (nr < h->w->budget && h->nr < HELD_MAX && virtq_pop(vq, &c)) {
+	/* What another process left is popped before the ring stops. */
+	while ((nr < h->w->budget || vq->state == VIRTQ_DRAINING) && h->nr < HELD_MAX &&
+	       virtq_pop(vq, &c)) {
 		h->id[h->nr] = c.id;
 		h->last[h->nr] = c.in_cnt ? c.iov[c.out_cnt + c.in_cnt - 1] : (struct iovec){ 0 };
 		h->nr++;

@@ -85,6 +85,7 @@ const struct vu_ops skel_ops = {
 	.features = features,
 	.get_config = get_config,
 	.set_config = set_config,
+	.holds_chains = true,
 	.vq_poll = poll,
 };
 

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ACK (FE_VERSION | FE_FLAG_NEED_REPLY)
@@ -38,14 +39,16 @@ struct bad {
 #define TABLE(n, ...) .len = 8 + 32 * (n), .payload = { (n), __VA_ARGS__ }
 #define SINGLE(...) .len = 40, .payload = { 0, __VA_ARGS__ }
 #define REGION(gpa, size, uva, off) (gpa), (size), (uva), (off)
+#define INFLIGHT(size, off, queues, entries)                                                       \
+	.len = 24, .payload = { (size), (off), (uint64_t)(entries) << 16 | (queues) }
 #define PAGE 4096ull
 
 static const struct bad bad_messages[] = {
 	{ "an unknown request", KIT_NEGOTIATED, 200 },
 	{ "request 0", KIT_NEGOTIATED, 0 },
 	{ "a request number of all ones", KIT_NEGOTIATED, UINT32_MAX },
-	{ "a request of a protocol feature not offered", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
-	  .len = 24, .nr_fds = 1 },
+	{ "a request of a protocol feature not offered", KIT_NEGOTIATED, FE_SET_DEVICE_STATE_FD,
+	  .len = 8, .nr_fds = 1 },
 	{ "postcopy, not offered", KIT_NEGOTIATED, FE_POSTCOPY_ADVISE },
 	{ "an unknown request with descriptors", KIT_NEGOTIATED, 200, U64(7), .nr_fds = 3 },
 
@@ -113,6 +116,37 @@ static const struct bad bad_messages[] = {
 	  SINGLE(REGION(1, PAGE, PAGE, 0)), .nr_fds = 1 },
 	{ "removal with two descriptors", KIT_MEMORY, FE_REM_MEM_REG,
 	  SINGLE(REGION(1, PAGE, PAGE, 0)), .nr_fds = 2 },
+
+	{ "memory for what is in flight of no queue", KIT_NEGOTIATED, FE_GET_INFLIGHT_FD,
+	  INFLIGHT(0, 0, 0, 64), .replies = true },
+	{ "memory for what is in flight of three queues of two", KIT_NEGOTIATED, FE_GET_INFLIGHT_FD,
+	  INFLIGHT(0, 0, 3, 64), .replies = true },
+	{ "memory for what is in flight of size 0", KIT_NEGOTIATED, FE_GET_INFLIGHT_FD,
+	  INFLIGHT(0, 0, 2, 0), .replies = true },
+	{ "memory for what is in flight of size 65535", KIT_NEGOTIATED, FE_GET_INFLIGHT_FD,
+	  INFLIGHT(0, 0, 2, 65535), .replies = true },
+	{ "memory for what is in flight in 16 bytes", KIT_NEGOTIATED, FE_GET_INFLIGHT_FD, .len = 16,
+	  .replies = true },
+	{ "memory for what is in flight with a descriptor", KIT_NEGOTIATED, FE_GET_INFLIGHT_FD,
+	  INFLIGHT(0, 0, 2, 64), .nr_fds = 1, .replies = true },
+	{ "what is in flight without descriptor", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(PAGE, 0, 1, 64) },
+	{ "what is in flight with two descriptors", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(PAGE, 0, 1, 64), .nr_fds = 2, .memory_fds = true },
+	{ "what is in flight on an eventfd", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(2 * PAGE, 0, 1, 64), .nr_fds = 1 },
+	{ "what is in flight of 65535 queues", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(PAGE, 0, 65535, 64), .nr_fds = 1, .memory_fds = true },
+	{ "what is in flight in too few bytes", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(64, 0, 1, 64), .nr_fds = 1, .memory_fds = true },
+	{ "what is in flight behind the end of its file", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(2 * PAGE, PAGE, 1, 64), .nr_fds = 1, .memory_fds = true },
+	{ "what is in flight at an offset that wraps", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(2 * PAGE, -PAGE, 1, 64), .nr_fds = 1, .memory_fds = true },
+	{ "what is in flight at an odd offset", KIT_NEGOTIATED, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(PAGE, 4, 1, 64), .nr_fds = 1, .memory_fds = true },
+	{ "what is in flight while a ring runs", KIT_RUNNING, FE_SET_INFLIGHT_FD,
+	  INFLIGHT(2 * PAGE, 0, 1, 64), .nr_fds = 1, .memory_fds = true },
 
 	{ "a log without descriptor", KIT_NEGOTIATED, FE_SET_LOG_BASE, .len = 16,
 	  .payload = { PAGE, 0 } },
@@ -354,7 +388,57 @@ static void what_is_asked_is_answered(void **state)
 	assert_int_equal(v, 7);
 	assert_true(kd->fe.offered & 1ull << FE_F_LOG_ALL);
 	assert_true(kd->fe.offered & 1ull << VIRTIO_F_VERSION_1);
-	assert_int_equal(kd->fe.proto_offered, 0x1a62b);
+	assert_int_equal(kd->fe.proto_offered, 0x1b62b);
+}
+
+static bool is_kept(struct kit_dev *kd)
+{
+	json_t *status = vu_dev_status(kd->skel.dev, NULL);
+	bool kept = json_is_true(json_object_get(status, "in-flight-kept"));
+
+	json_decref(status);
+	return kept;
+}
+
+static void memory_for_what_is_in_flight_is_given_and_taken(void **state)
+{
+	struct kit *kit = *state;
+	struct kit_dev *kd = &kit->victim;
+	struct fe_inflight inflight;
+	struct kit_census before;
+	struct stat st;
+	int fd;
+
+	kit_bring_up(kit, kd, KIT_MEMORY, 0);
+	for (int i = 0; i < 4; i++) {
+		if (i == 1)
+			before = kit_census();
+		assert_int_equal(fe_get_inflight(&kd->fe, 2, KIT_RING_SIZE, &inflight, &fd), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_true(st.st_size == (off_t)inflight.mmap_size && st.st_size);
+		/* It stays as large as it is, whoever has it. */
+		assert_int_equal(ftruncate(fd, 0), -1);
+		assert_int_equal(is_kept(kd), i > 0);
+		assert_int_equal(fe_set_inflight(&kd->fe, &inflight, fd), 0);
+		assert_true(is_kept(kd));
+		close(fd);
+	}
+	kit_assert_census(before);
+	kit_bring_down(kit, kd);
+	kit_bring_up(kit, kd, KIT_MEMORY, 0);
+	assert_false(is_kept(kd));
+	/* One that has no room for the ring. */
+	assert_int_equal(fe_get_inflight(&kd->fe, 2, KIT_RING_SIZE / 4, &inflight, &fd), 0);
+	assert_int_equal(fe_set_inflight(&kd->fe, &inflight, fd), 0);
+	close(fd);
+	assert_int_equal(fe_vring_num(&kd->fe, 0, KIT_RING_SIZE), 0);
+	assert_int_equal(fe_vring_addr(&kd->fe,
+				       &(struct fe_vring_addr){
+					       .desc_uva = fe_uva(&kd->fe, kd->buf),
+					       .avail_uva = fe_uva(&kd->fe, kd->buf),
+					       .used_uva = fe_uva(&kd->fe, kd->buf),
+				       }),
+			 -EREMOTEIO);
 }
 
 static void only_devices_of_a_network_have_an_address_and_an_mtu(void **state)
@@ -373,7 +457,7 @@ static void only_devices_of_a_network_have_an_address_and_an_mtu(void **state)
 	kit_conf(kit, kd, "net", &conf);
 	assert_int_equal(vu_dev_create(&conf, &kd->skel.dev), 0);
 	kit_bring_up(kit, kd, KIT_NEGOTIATED, 0);
-	assert_int_equal(kd->fe.proto_offered, 0x1a62b | 1 << FE_PROTO_RARP | 1 << FE_PROTO_MTU);
+	assert_int_equal(kd->fe.proto_offered, 0x1b62b | 1 << FE_PROTO_RARP | 1 << FE_PROTO_MTU);
 	assert_int_equal(fe_request(&kd->fe, FE_SEND_RARP, mac, sizeof(mac), NULL, 0), 0);
 	assert_int_equal(kd->hooks.nr_rarps, 1);
 	assert_memory_equal(kd->hooks.rarp, mac, 6);
@@ -624,6 +708,7 @@ int main(void)
 		TEST(a_reply_to_nothing_closes_the_connection),
 		TEST(without_reply_ack_no_acknowledgement_is_sent),
 		TEST(what_is_asked_is_answered),
+		TEST(memory_for_what_is_in_flight_is_given_and_taken),
 		TEST(only_devices_of_a_network_have_an_address_and_an_mtu),
 		TEST(the_configuration_space_is_bounded),
 		TEST(messages_may_come_byte_by_byte),
