@@ -118,7 +118,7 @@ class Sampler:
         r = front_end.rate(self.o.seconds)
         share = others.share()
         tag_after, ns_after = self.distance(pids)
-        r["server_cycles"] = server.busy_cycles(min(0.2, self.o.seconds))
+        r["server_cycles"] = server.busy_cycles(min(0.2, self.o.seconds), r)
         r["lost"] = front_end.end()
         r["round_trip_ns"] = [ns_before, ns_after]
         judge(r, tag_before, tag_after, share)

@@ -68,8 +68,10 @@ def pin(process, cpus):
             os.sched_setaffinity(int(tid), cpus)
 
 
-def boot(name, initrd, folder, ports):
+def boot(name, initrd, folder, ports, seconds):
+    """A guest that is used for so long."""
     m = guest.Qemu(name, folder, initrd, "net", memory=384)
+    m.lifetime += seconds
     for port in ports:
         m.extra += net.nic_arguments(m, port)
     return m.start([])
@@ -113,8 +115,10 @@ def run(opts, folder, usable):
                 huge=opts.huge_dir, **c.options)))
             # Or none of those that stand still could be ended.
             stack.callback(c.signal, signal.SIGCONT)
+        # Of each sample as much again for what is not measured.
+        seconds = opts.rounds * len(todo) * len(placements) * 2 * SECONDS * 2
         guests = [stack.enter_context(boot(f"guest{i}", initrd, folder,
-                                           [c.ports[i] for c in todo])) for i in (0, 1)]
+                                           [c.ports[i] for c in todo], seconds)) for i in (0, 1)]
         for i, m in enumerate(guests):
             m.wait_for("READY")
             for c in todo:

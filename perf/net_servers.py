@@ -7,6 +7,7 @@ came from) or are connected: by a learning switch (ringbolt-net, Open vSwitch) o
 two by two, without looking at the frames (net_vhost under testpmd)."""
 
 import glob
+import json
 import os
 import re
 import shutil
@@ -52,9 +53,9 @@ class NetServer(Server):
         """Of all its processes."""
         return [self.pid]
 
-    def busy_cycles(self, seconds):
+    def busy_cycles(self, seconds, sample):
         """Cycles a frame of the turns that moved frames, measured for this long
-        while frames flow; None if the server does not say."""
+        while frames flow as in this sample; None if the server does not say."""
         return None
 
 
@@ -87,6 +88,19 @@ class RingboltNet(NetServer):
             cmd += ["--port", keys + (",loopback=on" if self.loopback else "") +
                     (",iommu=on" if self.iommu else "")]
         return cmd
+
+    def _busy(self):
+        """The loop's share of time with work since this was asked last."""
+        out = subprocess.run([self.ctl, "--control", self.control, "--json", "status"],
+                             capture_output=True, text=True, check=True).stdout
+        return json.loads(out)["loops"][0]["busy"]
+
+    def busy_cycles(self, seconds, sample):
+        if "hz" not in sample:
+            return None
+        self._busy()
+        time.sleep(seconds)
+        return self._busy() * sample["hz"] / sample["fps"]
 
 
 class NetVhost(NetServer):
@@ -133,7 +147,7 @@ class NetVhost(NetServer):
     def __exit__(self, *exc):
         self.testpmd.__exit__(*exc)
 
-    def busy_cycles(self, seconds):
+    def busy_cycles(self, seconds, sample):
         self.testpmd("set record-core-cycles on")
         # The turn that is going on would be counted from the beginning of time.
         time.sleep(0.05)
@@ -278,7 +292,7 @@ class Ovs(NetServer):
         except OSError:
             return super().tail()
 
-    def busy_cycles(self, seconds):
+    def busy_cycles(self, seconds, sample):
         ctl = ("ovs-appctl", "-t", f"{self.folder}/ctl")
         self._tool(*ctl, "dpif-netdev/pmd-stats-clear")
         time.sleep(seconds)
