@@ -62,7 +62,7 @@ int virtq_size_check(bool packed, uint32_t size)
  * in the round before set that bit in them. The first descriptor alone does not
  * tell: it may have been the middle of a chain, which only the driver writes.
  */
-bool virtq_packed_is_new(const struct virtq *vq)
+static bool packed_is_new(const struct virtq *vq)
 {
 	const struct pvirtq_desc *ring = vq->conf.desc;
 
@@ -79,7 +79,7 @@ bool virtq_packed_is_new(const struct virtq *vq)
  */
 static void packed_set_base(struct virtq *vq, uint32_t base)
 {
-	bool new_ring = !base && virtq_packed_is_new(vq);
+	bool new_ring = !base && packed_is_new(vq);
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
 
 	/* The virtio-user driver sends only the half for available, as the back-end

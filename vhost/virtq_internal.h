@@ -135,8 +135,6 @@ struct virtq_packed_place {
 	uint16_t pos, id, nr_desc;
 	bool wrap;
 };
-/* Nothing in it was ever used. */
-bool virtq_packed_is_new(const struct virtq *vq);
 /* Append the buffers of a chain of nr descriptors that are not in the ring. */
 void virtq_packed_walk_saved(struct virtq *vq, struct virtq_chain *c, const struct pvirtq_desc *d,
 			     uint16_t nr);

@@ -315,6 +315,29 @@ static bool packed_read_chain(struct virtq *vq, uint16_t first, uint32_t nr_save
 	return a->id < vq->conf.size;
 }
 
+/*
+ * Of a batch that was not published all but the first descriptor may say that they
+ * are used. The driver would believe them as soon as something else is published
+ * before them: none of these places is used.
+ */
+static void packed_restore_flags(struct virtq *vq, uint32_t nr)
+{
+	uint16_t pos = vq->used_idx;
+	bool wrap = vq->used_wrap;
+
+	while (nr--) {
+		struct pvirtq_desc *d = virtq_ring_desc(vq, pos);
+		uint16_t flags = wrap ? VIRTQ_DESC_F_AVAIL : VIRTQ_DESC_F_USED;
+
+		write_once(&d->flags.wire, cpu_to_le16(flags).wire);
+		virtq_log_write(vq, d, sizeof(*d));
+		if (++pos == vq->conf.size) {
+			pos = 0;
+			wrap = !wrap;
+		}
+	}
+}
+
 static bool packed_read_chains(struct virtq *vq, bool *is_taken)
 {
 	struct virtq_track *t = vq->track;
@@ -328,6 +351,7 @@ static bool packed_read_chains(struct virtq *vq, bool *is_taken)
 		nr_saved += t->num[i];
 	}
 	sort_again(vq);
+	packed_restore_flags(vq, nr_saved);
 	vq->avail_idx = (uint16_t)(vq->used_idx + nr_saved);
 	vq->avail_wrap = vq->used_wrap;
 	if (vq->avail_idx >= vq->conf.size) {
@@ -342,8 +366,6 @@ static bool packed_read_chains(struct virtq *vq, bool *is_taken)
 static bool packed_read(struct virtq *vq)
 {
 	struct virtq_track *t = vq->track;
-	uint16_t used = vq->used_idx, avail = vq->avail_idx;
-	bool used_wrap = vq->used_wrap, avail_wrap = vq->avail_wrap;
 	bool *is_taken, ok;
 
 	if (read_once(&t->packed->version) != VERSION) {
@@ -356,15 +378,6 @@ static bool packed_read(struct virtq *vq)
 	free(is_taken);
 	if (!ok)
 		return false;
-	/* A ring in which nothing was ever used has begun anew, and its front-end
-	 * knows where. */
-	if (!t->nr_again && virtq_packed_is_new(vq)) {
-		vq->used_idx = used;
-		vq->used_wrap = used_wrap;
-		vq->avail_idx = avail;
-		vq->avail_wrap = avail_wrap;
-		vq->avail_seen = avail;
-	}
 	packed_commit(vq);
 	packed_announce(vq);
 	return true;

@@ -123,6 +123,12 @@ const char *vu_inflight_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 	return NULL;
 }
 
+void vu_inflight_reset(struct vu_dev *dev)
+{
+	if (dev->tracked.r)
+		memset(dev->tracked.r->host, 0, dev->tracked.r->size);
+}
+
 void vu_inflight_forget(struct vu_dev *dev)
 {
 	gmem_region_put(dev->tracked.r);

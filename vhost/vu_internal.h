@@ -386,7 +386,9 @@ int vu_set_inflight_fd(struct vu_dev *dev, struct vu_msg *msg);
 /* Where the ring's chains are to be written down: conf->inflight and its size, NULL
  * for nowhere. Returns NULL, or why that cannot be. */
 const char *vu_inflight_conf(const struct vu_ring *vr, struct virtq_conf *conf);
-/* No ring runs. */
+/* No ring runs. The driver begins anew, and with it what is said there; or the front-end
+ * takes that with it. */
+void vu_inflight_reset(struct vu_dev *dev);
 void vu_inflight_forget(struct vu_dev *dev);
 
 /* --- vu_backend.c: the channel of BACKEND_REQ ----------------------------- */

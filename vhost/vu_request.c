@@ -242,6 +242,7 @@ static int reset_device_done(struct vu_dev *dev)
 {
 	vu_rings_reset(dev, true);
 	vu_iotlb_stopped(dev);
+	vu_inflight_reset(dev);
 	dev->features = 0;
 	dev->status = 0;
 	if (dev->ops->reset)

@@ -433,6 +433,7 @@ int vu_ring_try_start(struct vu_ring *vr)
 	why = vu_ring_conf(vr, &conf);
 	if (!why)
 		return ring_start(vr, &conf);
+	vu_areas_forget(vr);
 	/* Its addresses were right once; vu_rings_resume() looks again. */
 	return vr->state == VU_RING_SUSPENDED ? VU_DONE : refuse_addr(vr, why);
 }
@@ -511,8 +512,12 @@ void vu_rings_resume(struct vu_dev *dev)
 
 		if (vr->state != VU_RING_SUSPENDED || !vr->has_kick)
 			continue;
-		if (find_areas(vr) != VU_DONE || vu_ring_conf(vr, &conf))
+		if (find_areas(vr) != VU_DONE)
 			continue;
+		if (vu_ring_conf(vr, &conf)) {
+			vu_areas_forget(vr);
+			continue;
+		}
 		log_limited(LOG_LEVEL_INFO, "%s: resumed, its memory is there", vr->name);
 		if (ring_begin(vr, &conf) < 0)
 			vu_ring_set_state(vr, VU_RING_FAILED);

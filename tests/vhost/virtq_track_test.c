@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -168,6 +169,29 @@ static void what_was_in_flight_is_popped_first_in_its_order(void **state)
 	close_track(&t);
 }
 
+/* Of a batch all but its first descriptor say at once that they are used. */
+static void what_was_never_published_is_not_seen_later(void **state)
+{
+	struct track t = open_track(*(const uint64_t *)*state);
+	uint16_t got;
+	uint32_t len;
+
+	for (unsigned int i = 0; i < 40; i++) {
+		for (uint16_t id = 1; id < 5; id++)
+			put(&t, id);
+		for (uint16_t id = 1; id < 5; id++)
+			expect_pop(&t, id);
+		for (uint16_t id = 4; id > 0; id--)
+			virtq_push(&t.k->vq, id, 1);
+		crash(&t);
+		for (uint16_t id = 1; id < 5; id++) {
+			serve(&t, id);
+			assert_false(rk_get(t.k, &got, &len));
+		}
+	}
+	close_track(&t);
+}
+
 /* All that a chain is, whatever has become of its descriptors in the ring. */
 static void an_indirect_chain_is_popped_again(void **state)
 {
@@ -265,7 +289,7 @@ static void what_is_popped_again_may_be_rewound_too(void **state)
 	close_track(&t);
 }
 
-/* A driver that came later, in a front-end that forgets nothing. */
+/* A driver that came later: the device was reset, and the memory with it. */
 static void a_ring_that_begins_anew_begins_where_it_is_said(void **state)
 {
 	struct track t = open_track(*(const uint64_t *)*state);
@@ -277,6 +301,7 @@ static void a_ring_that_begins_anew_begins_where_it_is_said(void **state)
 	memset(rk_mem(t.k, RK_DESC), 0, virtq_desc_len(t.k->packed, SIZE));
 	memset(rk_mem(t.k, RK_DRIVER), 0, virtq_driver_len(t.k->packed, SIZE));
 	memset(rk_mem(t.k, RK_DEVICE), 0, virtq_device_len(t.k->packed, SIZE));
+	memset(t.region, 0, virtq_track_len(t.k->packed, SIZE));
 	rk_driver_reset(t.k, t.k->packed, SIZE, rk_base(t.k->packed));
 	crash(&t);
 	for (unsigned int i = 0; i < 20; i++) {
@@ -374,8 +399,11 @@ static void child_turn(struct track *t, const struct victim *v)
 	unsigned int nr = 0;
 
 	while (nr < SIZE && virtq_pop(vq, &c)) {
-		if (c.error || c.in_len != len_of(t, c.id))
+		if (c.error || c.in_len != len_of(t, c.id)) {
+			print_error("a chain of id %u, length %llu, error %d\n", c.id,
+				    (unsigned long long)c.in_len, c.error);
 			_exit(CHILD_WRONG);
+		}
 		ids[nr++] = c.id;
 	}
 	for (unsigned int i = 0; i < nr; i++) {
@@ -384,8 +412,10 @@ static void child_turn(struct track *t, const struct victim *v)
 			virtq_flush(vq);
 	}
 	virtq_flush(vq);
-	if (vq->broken)
+	if (vq->broken) {
+		print_error("a broken ring\n");
 		_exit(CHILD_WRONG);
+	}
 	if (!nr)
 		sched_yield();
 }
@@ -430,6 +460,7 @@ static void live_and_die(struct driver *d, const struct victim *v)
 
 	assert_true(pid >= 0);
 	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		crash(&d->t);
 		for (;;)
 			child_turn(&d->t, v);
@@ -475,6 +506,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EACH_KIND(a_ring_goes_on_in_every_place),
 		EACH_KIND(what_was_in_flight_is_popped_first_in_its_order),
+		EACH_KIND(what_was_never_published_is_not_seen_later),
 		EACH_KIND(an_indirect_chain_is_popped_again),
 		EACH_KIND(a_ring_is_not_stopped_before_they_are_popped),
 		EACH_KIND(a_disabled_ring_keeps_them_for_later),

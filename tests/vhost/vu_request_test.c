@@ -406,6 +406,7 @@ static void memory_for_what_is_in_flight_is_given_and_taken(void **state)
 	struct kit_dev *kd = &kit->victim;
 	struct fe_inflight inflight;
 	struct kit_census before;
+	uint16_t version;
 	struct stat st;
 	int fd;
 
@@ -421,6 +422,11 @@ static void memory_for_what_is_in_flight_is_given_and_taken(void **state)
 		assert_int_equal(is_kept(kd), i > 0);
 		assert_int_equal(fe_set_inflight(&kd->fe, &inflight, fd), 0);
 		assert_true(is_kept(kd));
+		/* Another driver begins with nothing. */
+		assert_int_equal(pwrite(fd, &i, sizeof(i), 8), sizeof(i));
+		assert_int_equal(fe_request(&kd->fe, FE_RESET_DEVICE, NULL, 0, NULL, 0), 0);
+		assert_int_equal(pread(fd, &version, sizeof(version), 8), sizeof(version));
+		assert_int_equal(version, 0);
 		close(fd);
 	}
 	kit_assert_census(before);
