@@ -350,6 +350,7 @@ static int file_chan_open(struct store *store, struct loop *loop, uint32_t depth
 {
 	struct uring_store *u = container_of(store, struct uring_store, store);
 	struct uring_chan *c = calloc(1, sizeof(*c));
+	struct uring_attach *ordinary;
 	int ret;
 
 	if (!c)
@@ -358,7 +359,10 @@ static int file_chan_open(struct store *store, struct loop *loop, uint32_t depth
 	c->st = u;
 	ret = attach(u, loop, u->kind, &c->data);
 	if (!ret)
-		ret = attach(u, loop, u->kind & ~URING_IOPOLL, &c->data->ordinary);
+		ret = attach(u, loop, u->kind & ~URING_IOPOLL, &ordinary);
+	/* Of another ring's, the loop may be reading it. */
+	if (!ret && c->data->ordinary != ordinary)
+		c->data->ordinary = ordinary;
 	if (ret < 0) {
 		free(c);
 		return ret;

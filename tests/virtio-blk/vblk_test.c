@@ -548,8 +548,8 @@ static void submit_writes(struct house *h, struct blk_req *req, unsigned int nr)
 }
 
 /* What the device has taken and not given back, which the image shows when it has
- * gone: the end waited for them. */
-static void a_device_goes_with_requests_in_flight(void **state)
+ * gone: the end waited for them. False: the disk was faster than we are. */
+static bool go_with_requests_in_flight(void)
 {
 	unsigned int ended = 0;
 	struct blk_req req[16];
@@ -564,7 +564,6 @@ static void a_device_goes_with_requests_in_flight(void **state)
 	loop_turn(h.loop);
 	while (blk_reap(&h.drv, 0, false, &err))
 		ended++;
-	assert_true(ended < ARRAY_SIZE(req));
 	house_remove_device(&h);
 	blk_abandon(&h.drv);
 	fd = open(h.image, O_RDONLY);
@@ -575,6 +574,15 @@ static void a_device_goes_with_requests_in_flight(void **state)
 	}
 	close(fd);
 	house_close(&h);
+	return ended < ARRAY_SIZE(req);
+}
+
+static void a_device_goes_with_requests_in_flight(void **state)
+{
+	int tries = 0;
+
+	while (!go_with_requests_in_flight())
+		assert_true(++tries < 100);
 }
 
 static void a_front_end_that_vanishes_leaves_the_device_for_the_next(void **state)
