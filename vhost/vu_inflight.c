@@ -125,8 +125,13 @@ const char *vu_inflight_conf(const struct vu_ring *vr, struct virtq_conf *conf)
 
 void vu_inflight_reset(struct vu_dev *dev)
 {
-	if (dev->tracked.r)
-		memset(dev->tracked.r->host, 0, dev->tracked.r->size);
+	const struct vu_tracked *t = &dev->tracked;
+
+	/* Not all of a file that may be as large as it likes: what the larger kind of
+	 * ring would use. */
+	if (t->r)
+		memset(t->r->host, 0,
+		       min_u64(t->r->size, t->queues * virtq_track_len(true, t->size)));
 }
 
 void vu_inflight_forget(struct vu_dev *dev)

@@ -433,6 +433,15 @@ static void memory_for_what_is_in_flight_is_given_and_taken(void **state)
 	kit_bring_down(kit, kd);
 	kit_bring_up(kit, kd, KIT_MEMORY, 0);
 	assert_false(is_kept(kd));
+	/* A file of which a reset must not touch all. */
+	fd = memfd_create("large", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 1ll << 33), 0);
+	inflight = (struct fe_inflight){ 1ull << 33, 0, 2, KIT_RING_SIZE, 0 };
+	assert_int_equal(fe_set_inflight(&kd->fe, &inflight, fd), 0);
+	assert_int_equal(fe_request(&kd->fe, FE_RESET_DEVICE, NULL, 0, NULL, 0), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_blocks * 512 < 1 << 20);
+	close(fd);
 	/* One that has no room for the ring. */
 	assert_int_equal(fe_get_inflight(&kd->fe, 2, KIT_RING_SIZE / 4, &inflight, &fd), 0);
 	assert_int_equal(fe_set_inflight(&kd->fe, &inflight, fd), 0);
