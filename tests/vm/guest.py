@@ -506,7 +506,7 @@ class Qemu(Guest):
         """Say a line to the guest, which waits for it (wait_host, serve.sh).
         The line is repeated, with the same number, until it is heard."""
         self.told += 1
-        line = f"{self.told} {' '.join(str(w) for w in words)}\n".encode()
+        line = f"say {self.told} {' '.join(str(w) for w in words)}\n".encode()
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(str(self.word_socket))
         with sock:

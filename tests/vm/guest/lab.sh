@@ -31,8 +31,8 @@ run() { # NUMBER
 last=0
 exec 3</dev/ttyS1
 mark READY
-while read -r number words <&3; do
-    [ "$number" -gt "$last" ] 2>/dev/null || continue
+while read -r say number words <&3; do
+    [ "$say" = say ] && [ "$number" -gt "$last" ] 2>/dev/null || continue
     last=$number
     mark HEARD "$number"
     [ "$words" = end ] && exit 0

@@ -15,11 +15,12 @@ fail() {
 argument() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
 # Wait until the host says the word, on the second serial line. The host
-# repeats its line, with a number, until it sees the answer, because a serial
-# line drops what arrives before it is opened.
+# repeats its line, "say NUMBER WORD", until it sees the answer, because a serial
+# line drops what arrives before it is opened. That may be half a line: what does
+# not begin with "say" is one, and its number would be wrong.
 wait_host() {
-    while read -r number word; do
-        [ "$word" = "$1" ] && break
+    while read -r say number word; do
+        [ "$say" = say ] && [ "$word" = "$1" ] && break
     done </dev/ttyS1
     mark HEARD "$number"
 }
@@ -31,8 +32,8 @@ obey() {
     last_line=0
     exec 3</dev/ttyS1
     mark READY
-    while read -r this_line words <&3; do
-        [ "$this_line" -gt "$last_line" ] 2>/dev/null || continue
+    while read -r say this_line words <&3; do
+        [ "$say" = say ] && [ "$this_line" -gt "$last_line" ] 2>/dev/null || continue
         last_line=$this_line
         mark HEARD "$this_line"
         [ "$words" = end ] && return
