@@ -98,6 +98,8 @@ const struct opt_desc net_port_keys[] = {
 	  .help = "told to the driver, and enforced" },
 	{ KEY(net_port_opts, "speed", speed), .type = OPT_UINT, .min = 1, .max = INT_MAX,
 	  .help = "Mbit/s told to the driver" },
+	{ KEY(net_port_opts, "tx-usecs", tx_usecs), .type = OPT_UINT, .max = VNET_TX_USECS_MAX,
+	  .help = "microseconds until the driver hears that a frame was sent" },
 	{ KEY(net_port_opts, "packed", packed), .type = OPT_BOOL, .help = "offer packed rings" },
 	{ KEY(net_port_opts, "iommu", iommu), .type = OPT_BOOL,
 	  .help = "serve a guest behind a virtual IOMMU" },
@@ -153,6 +155,7 @@ void net_port_opts_init(struct net_port_opts *port)
 		.fd = APP_NO_FD,
 		.queues = conf.pairs,
 		.features = conf.feature_mask,
+		.tx_usecs = conf.tx_usecs,
 		.packed = conf.packed,
 		.iommu = conf.iommu,
 		.ctrl_vq = conf.ctrl_vq,
@@ -398,6 +401,7 @@ int net_port_opts_conf(const char *option, const struct net_port_opts *port, str
 	conf->rss = port->rss;
 	conf->feature_mask = port->features;
 	conf->mtu = (uint16_t)port->mtu;
+	conf->tx_usecs = (uint32_t)port->tx_usecs;
 	if (port->speed)
 		conf->speed = (uint32_t)port->speed;
 	res = check_name(option, port->name, err);

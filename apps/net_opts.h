@@ -36,7 +36,7 @@ struct net_switch_opts {
 struct net_port_opts {
 	struct net_switch_opts sw;
 	const char *name, *socket, *mac;
-	uint64_t fd, queues, queue_size, features, mtu, speed;
+	uint64_t fd, queues, queue_size, features, mtu, speed, tx_usecs;
 	int mode; /* index of server, client */
 	bool packed, ctrl_vq, rss, iommu;
 };

@@ -14,8 +14,10 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "core/base.h"
 
@@ -111,6 +113,27 @@ int cpu_pin_self(int cpu)
 	/* 0 is the calling thread, not the process. */
 	res = sched_setaffinity(0, size, set) < 0 ? -errno : 0;
 	CPU_FREE(set);
+	return res;
+}
+
+int cpu_idle_ns(int cpu, uint64_t *ns)
+{
+	unsigned long long idle, wait, hz = (unsigned long long)sysconf(_SC_CLK_TCK);
+	FILE *f = fopen("/proc/stat", "re");
+	char line[512];
+	int res = -ENODEV, found;
+
+	if (!f)
+		return -errno;
+	while (res && fgets(line, sizeof(line), f)) {
+		/* proc_stat(5): user, nice, system, idle, iowait. */
+		if (sscanf(line, "cpu%d %*u %*u %*u %llu %llu", &found, &idle, &wait) == 3 &&
+		    found == cpu) {
+			*ns = (idle + wait) * (1000000000u / hz);
+			res = 0;
+		}
+	}
+	fclose(f);
 	return res;
 }
 

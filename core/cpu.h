@@ -8,6 +8,7 @@
 #define RINGBOLT_CORE_CPU_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define CPU_LIST_MAX 256
 
@@ -20,6 +21,10 @@ int cpu_list_parse(const char *text, int *cpus, int max, int *bad_cpu);
 
 /* Pin the calling thread. 0 or -errno. */
 int cpu_pin_self(int cpu);
+
+/* Nanoseconds since boot that the CPU had nothing to do, in steps of the kernel's
+ * clock ticks. 0 or -errno. May take long; not for the data path. */
+int cpu_idle_ns(int cpu, uint64_t *ns);
 
 /* The CPU's node, or -1 if unknown. */
 int cpu_node(int cpu);

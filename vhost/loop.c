@@ -257,6 +257,8 @@ static unsigned int turn(struct loop *loop, bool timed)
 	work += n;
 	if (loop->flush_list)
 		loop_flush_rings(loop);
+	if (unlikely(loop->late))
+		loop_late_due(loop);
 	if (unlikely(loop->waiting))
 		loop_check_waiting(loop);
 	if (unlikely(read_once(&loop->inbox))) {
@@ -309,6 +311,12 @@ static void quit_run(struct loop_work *w)
 	container_of(w, struct loop, quit_work)->quit = true;
 }
 
+/* How long it spins is for the loop to find out, and it has a CPU. */
+static bool watches_cpu(const struct loop_conf *conf)
+{
+	return conf->mode == LOOP_ADAPTIVE && conf->cpu >= 0 && !conf->spin_max_ns && !conf->manual;
+}
+
 int loop_create(const struct loop_conf *conf, struct loop **out)
 {
 	int ret, node = conf->cpu >= 0 ? cpu_node(conf->cpu) : -1;
@@ -343,6 +351,8 @@ int loop_create(const struct loop_conf *conf, struct loop **out)
 		if (ret < 0)
 			goto err_free;
 	}
+	if (watches_cpu(conf))
+		loop_alone_begin(loop);
 	*out = loop;
 	return 0;
 
@@ -359,6 +369,8 @@ void loop_destroy(struct loop *loop)
 {
 	if (!loop)
 		return;
+	if (loop->alone_timer.armed)
+		loop_alone_end(loop);
 	if (!loop->manual) {
 		loop_post(loop, &loop->quit_work);
 		pthread_join(loop->thread, NULL);
@@ -409,6 +421,11 @@ unsigned int loop_index(const struct loop *loop)
 enum loop_mode loop_get_mode(const struct loop *loop)
 {
 	return loop->mode;
+}
+
+bool loop_is_alone(const struct loop *loop)
+{
+	return read_once(&loop->alone);
 }
 
 unsigned int loop_nr_rings(const struct loop *loop)

@@ -14,7 +14,8 @@
  * Idle: LOOP_BUSY spins for ever. LOOP_ADAPTIVE spins for a while after the
  * last work, then asks the drivers to notify, looks once more, and sleeps on
  * one epoll set of kick descriptors, sources and the wake-up descriptor.
- * LOOP_INTERRUPT sleeps at once.
+ * LOOP_INTERRUPT sleeps at once. A while is 50 us at most, and 500 us for a loop that
+ * is pinned to a CPU nobody else uses (loop_alone.c).
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -125,7 +126,8 @@ struct loop_conf {
 	int cpu; /* to pin to, -1: none */
 	/* No thread: the owner calls loop_turn(). For tests and fuzzers. */
 	bool manual;
-	uint32_t spin_max_ns; /* 0: the default, LOOP_ADAPTIVE only */
+	/* LOOP_ADAPTIVE: how long to spin at most; 0: as the CPU allows. */
+	uint32_t spin_max_ns;
 	unsigned int index; /* for names: "loop0" */
 };
 
@@ -157,10 +159,20 @@ void loop_source_del(struct loop *loop, struct loop_source *s);
  * sources that complete requests outside of their ring's poll(). */
 void loop_flush_later(struct virtq *vq);
 
+/*
+ * Notify the driver of nr ring entries just published (virtq_publish_fence()
+ * included), if it wants to hear of them, moderate_ns from now at the latest; see
+ * loop_late.c. bytes: what was in them. For rings on which only their loop is; at once
+ * if the ring is on none. The ring's loop.
+ */
+void loop_notify_late(struct virtq *vq, uint16_t nr, uint64_t bytes);
+
 int loop_cpu(const struct loop *loop);
 int loop_node(const struct loop *loop);
 unsigned int loop_index(const struct loop *loop);
 enum loop_mode loop_get_mode(const struct loop *loop);
+/* Nobody else uses its CPU, as far as is known. Any thread. */
+bool loop_is_alone(const struct loop *loop);
 /* Rings placed on the loop. Control thread. */
 unsigned int loop_nr_rings(const struct loop *loop);
 /* Of those, the ones that make it work: polled and not light. Control thread. */

@@ -1,6 +1,7 @@
 /*
  * A loop, as its files see it. loop.c: turns and life; loop_ops.c: operations on
- * rings; loop_rest.c: the way to rest. Private to loop*.c.
+ * rings; loop_rest.c: the way to rest; loop_late.c: notifications that may wait;
+ * loop_alone.c: whether it has its CPU to itself. Private to loop*.c.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -17,6 +18,14 @@
 #define LOOP_SPIN_MIN_NS 2000
 #define LOOP_SPIN_MAX_NS 50000
 #define LOOP_SPIN_PENDING_MAX_NS 10000
+#define LOOP_SPIN_ALONE_NS 500000 /* on a CPU that nobody else uses */
+
+/* A loop and its CPU at one moment, in nanoseconds since some other. */
+struct loop_look {
+	uint64_t now_ns;
+	uint64_t own_ns; /* that the thread has run */
+	uint64_t idle_ns; /* that nobody has */
+};
 
 struct loop {
 	/* The loop thread's. */
@@ -29,6 +38,7 @@ struct loop {
 	bool sources_busy; /* had work in the last turn */
 	struct loop_source *sources;
 	struct virtq *flush_list;
+	struct virtq *late; /* rings whose driver is to hear of something later */
 	struct loop_ring_op *waiting; /* ops whose chains in flight have not ended */
 	unsigned int turn_nr, tick_busy; /* turns since the last tick, with work */
 	uint64_t tick_ns; /* time of the last tick */
@@ -54,10 +64,15 @@ struct loop {
 	/* The control thread's. */
 	unsigned int nr_placed, load;
 	struct loop_sample sample;
+	struct ev_timer alone_timer;
+	struct loop_look look; /* the last one, if has_look */
+	bool has_look;
+	uint64_t looked_turns;
 
 	/* Any thread's. */
 	_Alignas(CACHE_LINE) struct loop_work *inbox; /* newest first */
 	int wake_fd;
+	bool alone; /* has its CPU to itself; the control thread's to write */
 	_Alignas(CACHE_LINE) struct loop_stats stats;
 };
 
@@ -87,6 +102,24 @@ void loop_unlist_ring(struct loop *loop, struct virtq *vq);
 
 /* Operations that wait for chains in flight: is one over? */
 void loop_check_waiting(struct loop *loop);
+
+/* --- loop_alone.c ---------------------------------------------------------------- */
+
+/* Look now and then whether loop->alone; for a loop that is pinned and has a
+ * thread. Control thread. */
+void loop_alone_begin(struct loop *loop);
+void loop_alone_end(struct loop *loop);
+/* Next to nobody else ran on the loop's CPU between the two looks. */
+bool loop_was_alone(const struct loop_look *from, const struct loop_look *to);
+
+/* --- loop_late.c ---------------------------------------------------------------- */
+
+/* Notify the drivers whose time has come. */
+void loop_late_due(struct loop *loop);
+/* When the first time comes, by loop_now_ns(); UINT64_MAX: nothing is kept. */
+uint64_t loop_late_ns(const struct loop *loop);
+/* Notify the ring's driver now of what is kept, if anything is. */
+void loop_late_end(struct virtq *vq);
 
 /* --- loop_rest.c ---------------------------------------------------------------- */
 

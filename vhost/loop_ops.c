@@ -55,6 +55,7 @@ static void ring_detach(struct loop *loop, struct virtq *vq)
 	/* Posted work may have ended the last chain after the turn's flush. The ring
 	 * has been flushed, and may be gone before the next one. */
 	loop_flush_forget(loop, vq);
+	loop_late_end(vq);
 	virtq_set_state(vq, VIRTQ_STOPPED);
 }
 
@@ -67,6 +68,7 @@ static void ring_sync(struct loop *loop, struct loop_ring_op *op)
 	bool moved = conf->gm != vq->conf.gm, new_call = conf->call_fd != vq->conf.call_fd;
 
 	virtq_flush(vq);
+	loop_late_end(vq);
 	if (conf->kick_fd != vq->conf.kick_fd) {
 		if (vq->poll)
 			loop_unwatch(loop, vq->conf.kick_fd);

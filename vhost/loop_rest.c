@@ -10,7 +10,8 @@
  * A ring that was armed stays so until it has work again, so that one busy
  * ring among many idle ones costs the idle ones nothing. How long to spin
  * adjusts itself: a sleep that ends within what spinning would have cost
- * doubles the time, a long one halves it. Waiting for drivers and waiting for
+ * doubles the time, a long one halves it. A loop that has its CPU to itself may
+ * spin for longer (loop_alone.c). Waiting for drivers and waiting for
  * requests in the kernel's hands adjust separately: a disk's latency says
  * nothing about when the driver comes again, and the kernel needs the CPU that a
  * spinning loop takes.
@@ -99,12 +100,29 @@ static struct spin *present_spin(struct loop *loop)
 	return is_pending(loop) ? &loop->spin_pending : &loop->spin_driver;
 }
 
-static void adjust_spin(struct spin *spin, uint64_t slept_ns)
+/* The kernel needs the CPU as much if nobody else does. */
+static uint64_t spin_max_ns(const struct loop *loop, const struct spin *spin)
 {
-	if (slept_ns < spin->max_ns)
-		spin->ns = min_u64(2 * spin->ns, spin->max_ns);
+	if (spin == &loop->spin_driver && read_once(&loop->alone))
+		return LOOP_SPIN_ALONE_NS;
+	return spin->max_ns;
+}
+
+static uint64_t spin_ns(struct loop *loop)
+{
+	const struct spin *spin = present_spin(loop);
+
+	return min_u64(spin->ns, spin_max_ns(loop, spin));
+}
+
+static void adjust_spin(const struct loop *loop, struct spin *spin, uint64_t slept_ns)
+{
+	uint64_t max = spin_max_ns(loop, spin);
+
+	if (slept_ns < max)
+		spin->ns = min_u64(2 * spin->ns, max);
 	else
-		spin->ns = max_u64(spin->ns / 2, min_u64(LOOP_SPIN_MIN_NS, spin->max_ns));
+		spin->ns = max_u64(spin->ns / 2, min_u64(LOOP_SPIN_MIN_NS, max));
 }
 
 /*
@@ -172,14 +190,17 @@ static void count_events(struct loop *loop, const struct epoll_event *events, in
 	}
 }
 
-/* The shortest time for which all sources may be left alone. */
+/* The shortest time for which all sources, and drivers that are to hear of
+ * something later, may be left alone. */
 static struct timespec *sleep_limit(const struct loop *loop, struct timespec *limit)
 {
-	uint64_t ns = UINT64_MAX;
+	uint64_t late = loop_late_ns(loop), ns = UINT64_MAX;
 
 	for (const struct loop_source *s = loop->sources; s; s = s->next)
 		if (s->sleep_max_ns)
 			ns = min_u64(ns, s->sleep_max_ns);
+	if (late != UINT64_MAX)
+		ns = min_u64(ns, late - min_u64(late, loop->tick_ns));
 	if (ns == UINT64_MAX)
 		return NULL;
 	limit->tv_sec = (time_t)(ns / 1000000000u);
@@ -207,7 +228,7 @@ static void sleep_until_event(struct loop *loop)
 	 * short look, and to sleep again. */
 	if (nr <= 0)
 		return;
-	adjust_spin(spin, slept);
+	adjust_spin(loop, spin, slept);
 	loop->work_ns = loop->tick_ns;
 	disarm_active(loop);
 }
@@ -222,8 +243,7 @@ void loop_rest(struct loop *loop)
 			return;
 		}
 		loop_tick(loop);
-		if (loop->mode == LOOP_BUSY ||
-		    loop->tick_ns - loop->work_ns < present_spin(loop)->ns)
+		if (loop->mode == LOOP_BUSY || loop->tick_ns - loop->work_ns < spin_ns(loop))
 			return;
 	}
 	if (arm_and_look(loop) || read_once(&loop->inbox))

@@ -492,12 +492,17 @@ void virtq_notify_driver(struct virtq *vq)
 			    strerror(-ret));
 }
 
+bool virtq_driver_wants(struct virtq *vq, uint16_t nr)
+{
+	if (vq->conf.call_fd < 0)
+		return false;
+	return vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr);
+}
+
 /* After virtq_publish_fence(). */
 static void notify_if_wanted(struct virtq *vq, uint16_t nr)
 {
-	if (vq->conf.call_fd < 0)
-		return;
-	if (vq->packed ? virtq_packed_driver_wants(vq, nr) : virtq_split_driver_wants(vq, nr))
+	if (virtq_driver_wants(vq, nr))
 		virtq_notify_driver(vq);
 }
 

@@ -164,6 +164,9 @@ struct virtq {
 	 * of a frame in several buffers as writable (packed rings, indirect
 	 * tables), and could send none without this. */
 	bool out_only;
+	/* loop_notify_late(): how long a notification may be kept back; 0: not at all.
+	 * Atomic, may be changed at any time. */
+	uint32_t moderate_ns;
 	/* Little is to be expected of it: not counted when rings are spread over
 	 * loops. */
 	bool light;
@@ -176,6 +179,11 @@ struct virtq {
 	unsigned int loop_pos;
 	unsigned int idle_turns; /* polled in vain, one after the other, while hot */
 	struct virtq *flush_next;
+	/* Of buffers given back whose driver is to hear of them later: loop_late.c. */
+	struct virtq *late_next;
+	uint64_t late_ns; /* when */
+	uint64_t late_bytes; /* what was in them */
+	uint16_t late; /* ring entries */
 	enum virtq_state state;
 	const char *name; /* "vda1.0", for log lines */
 };
@@ -242,6 +250,9 @@ void virtq_publish(struct virtq *vq);
 void virtq_publish_fence(void);
 void virtq_notify_published(struct virtq *vq);
 
+/* The driver wants to hear of nr ring entries just published. After
+ * virtq_publish_fence(). */
+bool virtq_driver_wants(struct virtq *vq, uint16_t nr);
 /* Notify the driver, wanted or not. virtq_flush() does what is needed. */
 void virtq_notify_driver(struct virtq *vq);
 

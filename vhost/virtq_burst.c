@@ -6,6 +6,7 @@
  */
 #include "vhost/virtq_burst.h"
 
+#include "vhost/loop.h"
 #include "vhost/virtq_burst_internal.h"
 
 /* Chains whose translations are asked for before they are needed, and how many of
@@ -71,6 +72,19 @@ void virtq_burst_notify(struct virtq *vq, struct virtq_burst *b)
 	b->published = 0;
 	/* Every index was passed if the ring went round. */
 	virtq_notify_of(vq, (uint16_t)min_u64(nr, UINT16_MAX));
+}
+
+void virtq_burst_notify_late(struct virtq *vq, struct virtq_burst *b, uint64_t bytes)
+{
+	uint32_t nr = b->published;
+
+	if (!nr)
+		return;
+	b->published = 0;
+	if (vq->conf.call_fd < 0)
+		return;
+	virtq_publish_fence();
+	loop_notify_late(vq, (uint16_t)min_u64(nr, UINT16_MAX), bytes);
 }
 
 /* Chains before one whose addresses are not known yet can be served. */

@@ -122,5 +122,8 @@ void virtq_burst_use(struct virtq *vq, struct virtq_burst *b, unsigned int nr);
 /* Notify the driver once, if it wants to hear of what was given back since the
  * burst began or since the last call. At the end of a burst. */
 void virtq_burst_notify(struct virtq *vq, struct virtq_burst *b);
+/* The same for buffers that the driver only wants back: with interrupt moderation,
+ * loop_notify_late(). bytes: what was in them. */
+void virtq_burst_notify_late(struct virtq *vq, struct virtq_burst *b, uint64_t bytes);
 
 #endif

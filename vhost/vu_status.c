@@ -199,6 +199,7 @@ json_t *loop_status(struct loop *loop)
 	json_object_set_new(obj, "cpu", json_integer(loop_cpu(loop)));
 	json_object_set_new(obj, "node", json_integer(loop_node(loop)));
 	json_object_set_new(obj, "mode", json_string(loop_mode_names[loop_get_mode(loop)]));
+	json_object_set_new(obj, "alone", json_boolean(loop_is_alone(loop)));
 	json_object_set_new(obj, "rings", json_integer(loop_nr_rings(loop)));
 	json_object_set_new(
 		obj, "busy",

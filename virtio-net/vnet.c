@@ -35,6 +35,9 @@
 
 /* VIRTIO 1.3, "Device configuration layout": an MTU is between these. */
 #define MTU_MIN 68
+/* Half of what Linux lets a TCP connection have on its way in its own host: what it
+ * sends in about 1 ms. */
+#define TX_USECS 500
 
 __attribute__((format(printf, 3, 4))) static int fail(char *err, int ret, const char *fmt, ...)
 {
@@ -217,6 +220,7 @@ void vnet_conf_init(struct vnet_conf *conf)
 		.ctrl_vq = true,
 		.feature_mask = ~0ull,
 		.speed = UINT32_MAX,
+		.tx_usecs = TX_USECS,
 	};
 	sw_port_conf_init(&conf->port);
 }
@@ -234,6 +238,9 @@ static int check_conf(const struct vnet_conf *conf, char *err)
 	if (conf->mtu && conf->mtu < MTU_MIN)
 		return fail(err, -EINVAL, "port '%s': MTU %u, expected %d to 65535", conf->name,
 			    conf->mtu, MTU_MIN);
+	if (conf->tx_usecs > VNET_TX_USECS_MAX)
+		return fail(err, -EINVAL, "port '%s': tx-usecs %u, expected 0 to %d", conf->name,
+			    conf->tx_usecs, VNET_TX_USECS_MAX);
 	if (conf->has_mac && (conf->mac[0] & 1 || !memcmp(conf->mac, none, sizeof(none))))
 		return fail(err, -EINVAL, "port '%s': the MAC address is no station's", conf->name);
 	return 0;
@@ -304,6 +311,7 @@ static struct vnet *vnet_alloc(const struct vnet_conf *conf)
 	vn->offer = vnet_offer(conf);
 	vn->nr_rings = 2 * vn->pairs + !!(vn->offer & VNET_BIT(VIRTIO_NET_F_CTRL_VQ));
 	vn->mtu = conf->mtu;
+	vn->tx_usecs = conf->tx_usecs;
 	vn->hdr_len = vnet_features_hdr_len(0);
 	vn->link_up = true;
 	vnet_live_init(vn);

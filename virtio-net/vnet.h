@@ -16,6 +16,8 @@
 
 struct vnet;
 
+#define VNET_TX_USECS_MAX 10000
+
 struct vnet_conf {
 	const char *name;
 	const char *socket; /* path, or NULL with fd */
@@ -38,6 +40,9 @@ struct vnet_conf {
 	uint8_t mac[6]; /* offered to the driver, if has_mac */
 	uint16_t mtu; /* bytes after the Ethernet header; 0: not told, 65535 taken */
 	uint32_t speed; /* Mbit/s told to the driver; UINT32_MAX unknown */
+	/* How long it may take until the driver hears that a frame was sent, in
+	 * microseconds, at most VNET_TX_USECS_MAX; 0: it hears at once. */
+	uint32_t tx_usecs;
 	struct sw_port_conf port;
 	struct evloop *ev;
 	struct loop *const *loops;
@@ -46,7 +51,7 @@ struct vnet_conf {
 };
 
 /* One pair, packed rings and control queue offered, no MAC address, MTU or speed
- * told, sw_port_conf_init(). */
+ * told, tx_usecs 500, sw_port_conf_init(). */
 void vnet_conf_init(struct vnet_conf *conf);
 /* 0, or -errno with one sentence in err (SW_ERR_LEN). conf->fd is taken either way,
  * and so are the access lists of conf->port. Strings are copied. After a failure

@@ -127,6 +127,7 @@ struct vnet {
 	uint64_t features; /* negotiated, less bits whose requirements are missing */
 	struct vnet_queue *queue; /* 2 * pairs + 1 */
 	unsigned int pairs;
+	uint32_t tx_usecs; /* until the driver hears that a frame was sent, at most */
 	unsigned int nr_rings; /* with the control ring, if it is offered */
 	uint64_t offer; /* feature bits of the device and its rings */
 	struct vnet_told told;

@@ -133,6 +133,7 @@ json_t *vnet_status(struct vnet *vn)
 	json_object_set_new(obj, "link", json_string(vn->link_up ? "up" : "down"));
 	json_object_set_new(obj, "announcing", json_boolean(vn->announce));
 	json_object_set_new(obj, "mtu", vn->mtu ? json_integer(vn->mtu) : json_null());
+	json_object_set_new(obj, "tx-usecs", json_integer(vn->tx_usecs));
 	json_object_set_new(obj, "mac",
 			    driver->rx.has_mac ? mac_string(driver->rx.mac) : json_null());
 	json_object_set_new(obj, "header-length", json_integer(vn->hdr_len));

@@ -10,7 +10,8 @@
  * fetched into the cache along with its neighbours. The header is copied, then
  * the head of the frame; nothing is looked at but these copies. The rest stays
  * where it is until the receiver's copy is made, within vswitch_forward(). Then
- * all chains of the burst are given back with one publication.
+ * all chains of the burst are given back with one publication, of which the driver
+ * hears when it is time (tx_usecs, vhost/loop_late.c).
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
@@ -152,9 +153,9 @@ static void drop_all(const struct vnet_queue *q, struct sw_port *port, unsigned 
 	counter_add(&sw_stats(port, lane)->drops[DROP_DISABLED_IN], nr);
 }
 
-/* Chains of the burst become frames and are forwarded. */
-static inline void forward_all(struct vnet_queue *q, struct sw_port *port, struct tx_burst *tx,
-			       unsigned int nr)
+/* Chains of the burst become frames and are forwarded. Their bytes. */
+static inline uint64_t forward_all(struct vnet_queue *q, struct sw_port *port, struct tx_burst *tx,
+				   unsigned int nr)
 {
 	struct sw_lane *lane = vswitch_lane(q->vn->sw, loop_index(q->vq->loop));
 	uint64_t bytes;
@@ -167,6 +168,7 @@ static inline void forward_all(struct vnet_queue *q, struct sw_port *port, struc
 	counter_add(&q->bursts, 1);
 	if (tx->nr)
 		vswitch_forward(lane, port, tx->frame, tx->nr);
+	return bytes;
 }
 
 unsigned int vnet_tx_poll(struct virtq *vq)
@@ -177,6 +179,7 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 	struct sw_port *port = load_acquire(&vn->port);
 	struct virtq_burst b;
 	struct tx_burst tx;
+	uint64_t bytes = 0;
 	unsigned int nr;
 
 	if (unlikely(!port))
@@ -186,11 +189,11 @@ unsigned int vnet_tx_poll(struct virtq *vq)
 	if (!nr)
 		return 0;
 	if (likely(read_once(&vn->link_up)))
-		forward_all(q, port, &tx, nr);
+		bytes = forward_all(q, port, &tx, nr);
 	else
 		drop_all(q, port, nr);
 	virtq_burst_use(vq, &b, nr);
-	virtq_burst_notify(vq, &b);
+	virtq_burst_notify_late(vq, &b, bytes);
 	return nr;
 }
 
@@ -198,6 +201,7 @@ int vnet_tx_setup(struct vnet_queue *q)
 {
 	q->vq->poll = vnet_tx_poll;
 	q->vq->out_only = true;
+	q->vq->moderate_ns = q->vn->tx_usecs * 1000;
 	return 0;
 }
 

@@ -18,8 +18,8 @@ SWITCH_KEYS = (
     "storm-unknown-burst"
 )
 PORT_KEYS = (
-    "name, socket, mode, fd, queues, queue-size, mac, mtu, speed, packed, iommu, ctrl-vq, rss, "
-    f"features, acl, {SWITCH_KEYS}"
+    "name, socket, mode, fd, queues, queue-size, mac, mtu, speed, tx-usecs, packed, iommu, ctrl-vq, "
+    f"rss, features, acl, {SWITCH_KEYS}"
 )
 UPLINK_KEYS = f"name, dev, vf, owner, team, queues, mtu, offloads, link, acl, {SWITCH_KEYS}"
 
@@ -127,6 +127,7 @@ class WrongValues(NetTest):
             ("name=a", "expected socket=PATH, where the front-end connects"),
             ("socket=s,fd=7", "expected either socket= or fd=, not both"),
             ("fd=7,mode=client", "mode=client: expected a socket= to connect to"),
+            ("socket=s,tx-usecs=10001", "tx-usecs=10001: expected a whole number from 0 to 10000"),
             ("socket=s,mtu=67", "mtu=67: expected a whole number from 68 to 65535"),
             (
                 "socket=s,mac=52:54:00:12:34",

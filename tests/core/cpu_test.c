@@ -133,6 +133,18 @@ static void an_impossible_cpu_has_no_node(void **state)
 	assert_true(cpu_node(first_usable()) >= 0);
 }
 
+static void a_cpu_has_been_idle_for_some_time(void **state)
+{
+	int cpu = first_usable();
+	uint64_t before, after;
+
+	assert_int_equal(cpu_idle_ns(cpu, &before), 0);
+	assert_int_equal(cpu_idle_ns(cpu, &after), 0);
+	assert_true(after >= before);
+	assert_int_equal(cpu_idle_ns(1 << 20, &after), -ENODEV);
+	assert_int_equal(cpu_idle_ns(-1, &after), -ENODEV);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +155,7 @@ int main(void)
 		cmocka_unit_test(a_page_not_touched_has_no_node_and_is_not_touched_by_asking),
 		cmocka_unit_test(memory_of_a_node_is_zeroed_and_page_aligned),
 		cmocka_unit_test(an_impossible_cpu_has_no_node),
+		cmocka_unit_test(a_cpu_has_been_idle_for_some_time),
 		/* Last: it narrows what this process may use. */
 		cmocka_unit_test(a_pinned_thread_runs_there),
 	};

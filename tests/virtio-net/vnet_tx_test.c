@@ -356,6 +356,42 @@ static void frames_longer_than_the_mtu_or_any_are_dropped(void **state)
 }
 
 /* A broken ring stays broken until it is stopped; the others are served. */
+static uint64_t calls_after_a_frame(struct rig *r)
+{
+	struct drv_ring *tx = &drv(r, 0)->tx[0].ring;
+
+	drv_notify(tx, true);
+	drv_calls(tx);
+	rig_send(r, 0, RIG_MAC(1), RIG_MAC(0), 100, 1);
+	discard(r, 1);
+	return drv_calls(tx);
+}
+
+/* Interrupt moderation itself: loop_late_test. */
+static void a_driver_hears_late_or_at_once_that_frames_were_sent(void **state)
+{
+	struct rig *r = *state;
+	unsigned int tries = 0;
+
+	r->port[0].conf.tx_usecs = VNET_TX_USECS_MAX;
+	rig_pair(r);
+	rig_talk(r, 1, 0);
+	rig_assert_status(r, 0, "tx-usecs", "10000");
+	rig_assert_status(r, 1, "tx-usecs", "500");
+	/* A slow machine may take longer than that for one frame. */
+	while (calls_after_a_frame(r))
+		assert_true(tries++ < 1000);
+	rig_disconnect(r, 0);
+	rig_remove(r, 0);
+
+	r->port[0].conf.tx_usecs = 0;
+	rig_serve(r, 0);
+	rig_connect(r, 0);
+	for (unsigned int i = 0; i < 100; i++)
+		assert_int_equal(calls_after_a_frame(r), 1);
+	close_both(r);
+}
+
 static void a_broken_transmit_ring_is_alone_with_it(void **state)
 {
 	struct rig *r = *state;
@@ -387,6 +423,7 @@ static const struct CMUnitTest tests[] = {
 	TEST(chains_outside_of_memory_are_dropped),
 	TEST(headers_that_lie_are_dropped),
 	TEST(frames_longer_than_the_mtu_or_any_are_dropped),
+	TEST(a_driver_hears_late_or_at_once_that_frames_were_sent),
 	TEST(a_broken_transmit_ring_is_alone_with_it),
 };
 
