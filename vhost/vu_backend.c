@@ -33,8 +33,7 @@ void vu_backend_close(struct vu_dev *dev)
 	struct vu_backend *b = &dev->backend;
 
 	ev_fd_del(dev->ev, &b->w);
-	fd_replace(&b->w.fd, -1);
-	vu_chan_reset(&b->chan);
+	vu_chan_close(&b->chan, &b->w.fd);
 	b->nr_expected = 0;
 	b->first_expected = 0;
 	/* Asked in vain: whoever opens a channel next is asked again. */
@@ -191,6 +190,8 @@ static void channel_event(struct ev_fd *w, uint32_t events)
 			channel_failed(dev, ret);
 	}
 	vu_backend_kick(dev);
+	if (dev->aside && dev->state == VU_UP)
+		vu_conn_close(dev, "a descriptor that may keep us waiting");
 }
 
 int vu_set_backend_req_fd(struct vu_dev *dev, struct vu_msg *msg)

@@ -90,11 +90,25 @@ static void gone_run(struct ev_work *w)
 		gone(opaque);
 }
 
+/* Who waited to be accepted does so in vain, and may have sent something already. */
+static void refuse_all(struct vu_dev *dev)
+{
+	int fd;
+
+	/* Nobody else comes after this. */
+	shutdown(dev->listener.fd, SHUT_RDWR);
+	while ((fd = accept4(dev->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		vu_chan_close(&dev->chan, &fd);
+}
+
 /* By way of the event loop: we may be inside of a handler of this device. */
 static void end(struct vu_dev *dev)
 {
 	ev_fd_del(dev->ev, &dev->listener);
 	ev_timer_cancel(dev->ev, &dev->retry);
+	if (dev->listener.fd >= 0 && dev->owns_path)
+		refuse_all(dev);
+	fd_aside_abandon(&dev->aside);
 	if (dev->state != VU_ENDED)
 		set_state(dev, VU_ENDED);
 	ev_post(dev->ev, &dev->gone_work);
@@ -148,7 +162,14 @@ static void wait_for_front_end(struct vu_dev *dev)
 
 static void retry_expired(struct ev_timer *t)
 {
-	wait_for_front_end(container_of(t, struct vu_dev, retry));
+	struct vu_dev *dev = container_of(t, struct vu_dev, retry);
+
+	/* It holds a thread and some descriptors of ours for as long as it likes, but
+	 * not more and more of them. */
+	if (fd_aside_is_over(&dev->aside))
+		wait_for_front_end(dev);
+	else
+		retry_later(dev);
 }
 
 static void listener_event(struct ev_fd *w, uint32_t events)
@@ -178,7 +199,6 @@ static void forget(struct vu_dev *dev)
 	vu_mem_forget(dev);
 	vu_inflight_forget(dev);
 	vu_backend_close(dev);
-	vu_chan_reset(&dev->chan);
 	dev->features = 0;
 	dev->protocol_features = 0;
 	dev->status = 0;
@@ -196,12 +216,13 @@ static int conn_drained(struct vu_dev *dev)
 	bool was_blocked = read_once(&dev->blocked);
 
 	forget(dev);
-	fd_replace(&dev->conn.fd, -1);
+	vu_chan_close(&dev->chan, &dev->conn.fd);
+	fd_aside_close(dev->aside);
 	if (dev->destroying) {
 		end(dev);
-	} else if (was_blocked && (dev->listener.fd >= 0 || dev->socket)) {
+	} else if ((was_blocked || dev->aside) && (dev->listener.fd >= 0 || dev->socket)) {
 		set_state(dev, VU_WAITING);
-		ev_timer_arm(dev->ev, &dev->retry, BLOCKED_PAUSE_NS);
+		ev_timer_arm(dev->ev, &dev->retry, was_blocked ? BLOCKED_PAUSE_NS : RETRY_MIN_NS);
 	} else if (dev->listener.fd >= 0) {
 		set_state(dev, VU_WAITING);
 		wait_for_front_end(dev);
@@ -210,6 +231,7 @@ static int conn_drained(struct vu_dev *dev)
 		retry_later(dev);
 	} else {
 		log_info("%s: the socket that was passed has ended", dev->name);
+		fd_aside_abandon(&dev->aside);
 		set_state(dev, VU_ENDED);
 	}
 	return VU_NOTHING;
@@ -314,6 +336,10 @@ static void conn_event(struct ev_fd *w, uint32_t events)
 		}
 	}
 	for (unsigned int i = 0; i < REQUESTS_MAX && may_read(dev); i++) {
+		if (dev->aside) {
+			vu_conn_close(dev, "a descriptor that may keep us waiting");
+			return;
+		}
 		if (read_once(&dev->blocked)) {
 			vu_conn_close(dev, "a descriptor of its rings blocks");
 			return;
@@ -424,12 +450,12 @@ int vu_dev_create(const struct vu_conf *conf, struct vu_dev **out)
 	dev->listener = (struct ev_fd){ .handle = listener_event, .fd = -1 };
 	dev->conn = (struct ev_fd){ .handle = conn_event, .fd = -1 };
 	dev->backend.w.fd = -1;
-	vu_chan_init(&dev->backend.chan, true);
+	vu_chan_init(&dev->backend.chan, true, &dev->aside);
 	dev->op.old_fd = -1;
 	dev->retry.expired = retry_expired;
 	dev->retry_ns = RETRY_MIN_NS;
 	dev->gone_work.run = gone_run;
-	vu_chan_init(&dev->chan, false);
+	vu_chan_init(&dev->chan, false, &dev->aside);
 	ret = copy_conf(dev, conf);
 	if (ret < 0)
 		goto err_free;

@@ -224,6 +224,7 @@ struct vu_dev {
 	/* One connection: as at its beginning after vu_dev_forget(). */
 	struct ev_fd conn; /* fd -1: none */
 	struct vu_chan chan;
+	struct fd_aside *aside; /* descriptors that came and may wait; NULL: none */
 	struct vu_op op;
 	uint64_t features; /* negotiated, with those of vhost */
 	uint64_t protocol_features;

@@ -20,14 +20,17 @@
 #include "core/fd.h"
 #include "core/log.h"
 
-/* Credentials come too if whoever made the socket asked for them (--fd). */
-#define CONTROL_LEN                                                                                \
-	(CMSG_SPACE(sizeof(int) * VHOST_USER_FDS_MAX) + CMSG_SPACE(sizeof(struct ucred)))
+/* As many as can come at once (SCM_MAX_FD): what finds no room the kernel closes here
+ * and now. Credentials come too if whoever made the socket asked for them (--fd). */
+#define CONTROL_FDS 253
+#define CONTROL_LEN (CMSG_SPACE(sizeof(int) * CONTROL_FDS) + CMSG_SPACE(sizeof(struct ucred)))
+#define DRAIN_LEN 4096
 
-void vu_chan_init(struct vu_chan *c, bool replies)
+void vu_chan_init(struct vu_chan *c, bool replies, struct fd_aside **aside)
 {
 	memset(c, 0, sizeof(*c));
 	c->replies = replies;
+	c->aside = aside;
 	c->tx_fd = -1;
 }
 
@@ -37,14 +40,6 @@ void vu_chan_next(struct vu_chan *c)
 		fd_replace(&c->rx.fds[i], -1);
 	c->rx.nr_fds = 0;
 	c->rx_len = 0;
-}
-
-void vu_chan_reset(struct vu_chan *c)
-{
-	vu_chan_next(c);
-	c->tx_len = 0;
-	c->tx_off = 0;
-	fd_replace(&c->tx_fd, -1);
 }
 
 int vu_msg_take_fd(struct vu_msg *msg, unsigned int i)
@@ -58,9 +53,13 @@ int vu_msg_take_fd(struct vu_msg *msg, unsigned int i)
 	return fd;
 }
 
-/* Move what a control message brought into rx. What finds no room is closed. */
-static int collect_fds(struct vu_msg *rx, struct msghdr *mh)
+/*
+ * Move what a control message brought into rx. What finds no room there is closed,
+ * what may wait is put aside. -EPROTO for either, and -EBADF (logged by the caller).
+ */
+static int collect_fds(struct vu_chan *c, struct msghdr *mh)
 {
+	struct vu_msg *rx = &c->rx;
 	struct cmsghdr *cm;
 	int err = 0;
 
@@ -74,22 +73,25 @@ static int collect_fds(struct vu_msg *rx, struct msghdr *mh)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(int));
-			if (rx->nr_fds < VHOST_USER_FDS_MAX) {
+			if (fd_may_wait(fd)) {
+				fd_aside_add(c->aside, fd);
+				err = -EBADF;
+			} else if (rx->nr_fds < VHOST_USER_FDS_MAX) {
 				rx->fds[rx->nr_fds++] = fd;
-				continue;
+			} else {
+				fd_replace(&fd, -1);
+				err = err ? err : -EPROTO;
 			}
-			fd_replace(&fd, -1);
-			err = -EPROTO;
 		}
 	}
-	/* The kernel has dropped those that did not fit into the buffer. */
+	/* The kernel has dropped those that found no number any more. */
 	if (mh->msg_flags & MSG_CTRUNC)
-		err = -EPROTO;
+		err = err ? err : -EPROTO;
 	return err;
 }
 
-/* Receive up to len bytes. The count, 0 if the socket is empty for now. */
-static ssize_t receive(struct vu_chan *c, int sock, void *buf, size_t len, const char *name)
+/* recvmsg(), and what collect_fds() says of the descriptors in *err. */
+static ssize_t receive_some(struct vu_chan *c, int sock, void *buf, size_t len, int *err)
 {
 	union {
 		char buf[CONTROL_LEN];
@@ -107,12 +109,46 @@ static ssize_t receive(struct vu_chan *c, int sock, void *buf, size_t len, const
 	do {
 		n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
+	*err = n < 0 ? 0 : collect_fds(c, &mh);
+	return n;
+}
+
+/* What nobody has read would be closed by the kernel along with the socket. */
+static void drain(struct vu_chan *c, int sock)
+{
+	char buf[DRAIN_LEN];
+	int err;
+
+	/* Nothing more comes after this. */
+	shutdown(sock, SHUT_RDWR);
+	while (receive_some(c, sock, buf, sizeof(buf), &err) > 0)
+		vu_chan_next(c);
+}
+
+void vu_chan_close(struct vu_chan *c, int *sock)
+{
+	vu_chan_next(c);
+	c->tx_len = 0;
+	c->tx_off = 0;
+	fd_replace(&c->tx_fd, -1);
+	if (*sock >= 0)
+		drain(c, *sock);
+	vu_chan_next(c);
+	fd_replace(sock, -1);
+}
+
+/* Receive up to len bytes. The count, 0 if the socket is empty for now. */
+static ssize_t receive(struct vu_chan *c, int sock, void *buf, size_t len, const char *name)
+{
+	int err;
+	ssize_t n = receive_some(c, sock, buf, len, &err);
+
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
-
-	if (collect_fds(&c->rx, &mh)) {
-		log_limited(LOG_LEVEL_WARNING, "%s: more descriptors than any message carries",
-			    name);
+	if (err) {
+		log_limited(LOG_LEVEL_WARNING, "%s: %s", name,
+			    err == -EBADF ? "a descriptor that may keep us waiting"
+					  : "more descriptors than any message carries");
 		return -EPROTO;
 	}
 	if (n)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/fd_aside.h"
 #include "vhost/vu_spec.h"
 
 /*
@@ -32,18 +33,22 @@ struct vu_chan {
 	size_t rx_len; /* bytes of rx received, header and payload */
 	uint8_t tx[sizeof(struct vu_hdr) + sizeof(union vu_payload)];
 	size_t tx_len, tx_off; /* sent up to tx_off; equal: nothing to send */
+	/* Where descriptors go that may not even be closed here. The owner's. */
+	struct fd_aside **aside;
 	int tx_fd; /* goes with the first byte of the next message, and is closed; -1: none */
 };
 
-void vu_chan_init(struct vu_chan *c, bool replies);
-/* Forget what is half received or half sent; closes descriptors. */
-void vu_chan_reset(struct vu_chan *c);
+void vu_chan_init(struct vu_chan *c, bool replies, struct fd_aside **aside);
+/* Forget what is half received or half sent; closes descriptors, and *sock (-1 is
+ * fine) with those that lie in it unread. */
+void vu_chan_close(struct vu_chan *c, int *sock);
 
 /*
  * Receive into c->rx until one message is whole. 1: it is, and stays until
  * vu_chan_next(); 0: more bytes are needed, wait for the socket; -ECONNRESET:
  * the peer has gone between two messages; -EPROTO: it has gone inside one, or
- * the stream cannot be followed (logged with name); other -errno of recvmsg().
+ * the stream cannot be followed, or a descriptor came that may wait and is in *aside
+ * now (logged with name); other -errno of recvmsg().
  */
 int vu_chan_recv(struct vu_chan *c, int sock, const char *name);
 /* Done with c->rx: closes what was not taken from it. */

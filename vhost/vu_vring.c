@@ -183,10 +183,11 @@ int vu_get_vring_base(struct vu_dev *dev, struct vu_msg *msg)
 static int check_notifier(const struct vu_ring *vr, int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
-	struct stat st;
+	struct statx st;
 
-	if (flags < 0 || fstat(fd, &st) < 0 ||
-	    (st.st_mode & S_IFMT && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) ||
+	/* Nothing is asked that a file system would have to answer: fd_may_wait(). */
+	if (flags < 0 || statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0 ||
+	    (st.stx_mode & S_IFMT && !S_ISFIFO(st.stx_mode) && !S_ISSOCK(st.stx_mode)) ||
 	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
 		log_limited(LOG_LEVEL_WARNING, "%s: not a descriptor for notifications", vr->name);
 		return -EINVAL;
