@@ -337,6 +337,7 @@ int loop_create(const struct loop_conf *conf, struct loop **out)
 	loop->spin_pending.ns = loop->spin_pending.max_ns;
 	loop->quit_work.run = quit_run;
 	loop->wake_fd = -1;
+	loop->alone_ask.fd = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0)
 		goto err_errno;
@@ -346,19 +347,20 @@ int loop_create(const struct loop_conf *conf, struct loop **out)
 	ret = loop_watch(loop, loop->wake_fd, EPOLLIN, loop);
 	if (ret < 0)
 		goto err_free;
+	if (watches_cpu(conf))
+		loop_alone_begin(loop);
 	if (!loop->manual) {
 		ret = -pthread_create(&loop->thread, NULL, thread_main, loop);
 		if (ret < 0)
 			goto err_free;
 	}
-	if (watches_cpu(conf))
-		loop_alone_begin(loop);
 	*out = loop;
 	return 0;
 
 err_errno:
 	ret = -errno;
 err_free:
+	loop_alone_end(loop);
 	fd_replace(&loop->epoll_fd, -1);
 	fd_replace(&loop->wake_fd, -1);
 	numa_zfree(loop, sizeof(*loop));
@@ -369,12 +371,11 @@ void loop_destroy(struct loop *loop)
 {
 	if (!loop)
 		return;
-	if (loop->alone_timer.armed)
-		loop_alone_end(loop);
 	if (!loop->manual) {
 		loop_post(loop, &loop->quit_work);
 		pthread_join(loop->thread, NULL);
 	}
+	loop_alone_end(loop);
 	assert(!loop->nr_rings && !loop->waiting);
 	free(loop->rings);
 	fd_replace(&loop->epoll_fd, -1);

@@ -14,18 +14,23 @@
  * change that at the next look.
  *
  * The kernel counts idle time in ticks of 10 ms, so a look is taken after a quarter
- * of a second at the earliest. While the loop sleeps without end there is
- * nothing to decide, and the looks are rare and stop short of reading anything.
+ * of a second at the earliest. While the loop sleeps on there is nothing to decide:
+ * the looks end, and begin again when it asks for them, after short sleeps that it
+ * might have spun through. So an idle process has no timer.
  *
  * SPDX-License-Identifier: BSD-3-Clause
  */
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/cpu.h"
+#include "core/fd.h"
 #include "vhost/loop_internal.h"
 
 #define LOOK_NS 250000000u
-#define LOOK_IDLE_NS 1000000000u
+#define SHORT_SLEEPS 64 /* until it asks */
 #define OTHERS_PERCENT 15 /* of the CPU, for which they are taken for nobody */
 
 static uint64_t thread_cpu_ns(const struct loop *loop)
@@ -63,7 +68,7 @@ static void look_again(struct ev_timer *t)
 	/* A loop that has slept all the time since. */
 	if (turns == loop->looked_turns) {
 		loop->has_look = false;
-		ev_timer_arm(loop->ev, t, LOOK_IDLE_NS);
+		write_once(&loop->looked_at, false);
 		return;
 	}
 	loop->looked_turns = turns;
@@ -78,13 +83,44 @@ static void look_again(struct ev_timer *t)
 	ev_timer_arm(loop->ev, t, LOOK_NS);
 }
 
+/* The loop asks. */
+static void asked(struct ev_fd *w, uint32_t events)
+{
+	struct loop *loop = container_of(w, struct loop, alone_ask);
+	uint64_t count;
+
+	/* Ours alone and not blocking. */
+	if (read(w->fd, &count, sizeof(count)) < 0)
+		return;
+	ev_timer_arm(loop->ev, &loop->alone_timer, LOOK_NS);
+}
+
+void loop_alone_slept(struct loop *loop, uint64_t ns)
+{
+	const uint64_t one = 1;
+
+	if (loop->alone_ask.fd < 0 || ns >= LOOP_SPIN_ALONE_NS || read_once(&loop->looked_at) ||
+	    ++loop->short_sleeps < SHORT_SLEEPS)
+		return;
+	loop->short_sleeps = 0;
+	write_once(&loop->looked_at, true);
+	/* Cannot be full: it is read before the next one. */
+	if (write(loop->alone_ask.fd, &one, sizeof(one)) < 0)
+		write_once(&loop->looked_at, false);
+}
+
 void loop_alone_begin(struct loop *loop)
 {
 	loop->alone_timer.expired = look_again;
-	ev_timer_arm(loop->ev, &loop->alone_timer, LOOK_NS);
+	loop->alone_ask.handle = asked;
+	loop->alone_ask.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->alone_ask.fd >= 0 && ev_fd_add(loop->ev, &loop->alone_ask, EPOLLIN) < 0)
+		fd_replace(&loop->alone_ask.fd, -1);
 }
 
 void loop_alone_end(struct loop *loop)
 {
 	ev_timer_cancel(loop->ev, &loop->alone_timer);
+	ev_fd_del(loop->ev, &loop->alone_ask);
+	fd_replace(&loop->alone_ask.fd, -1);
 }

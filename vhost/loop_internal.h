@@ -49,6 +49,7 @@ struct loop {
 	struct spin {
 		uint64_t ns, max_ns;
 	} spin_driver, spin_pending;
+	unsigned int short_sleeps; /* since it asked whether it is alone */
 	bool quit;
 	int epoll_fd;
 
@@ -65,6 +66,7 @@ struct loop {
 	unsigned int nr_placed, load;
 	struct loop_sample sample;
 	struct ev_timer alone_timer;
+	struct ev_fd alone_ask; /* the loop writes to it; -1: it is not looked at */
 	struct loop_look look; /* the last one, if has_look */
 	bool has_look;
 	uint64_t looked_turns;
@@ -73,6 +75,7 @@ struct loop {
 	_Alignas(CACHE_LINE) struct loop_work *inbox; /* newest first */
 	int wake_fd;
 	bool alone; /* has its CPU to itself; the control thread's to write */
+	bool looked_at; /* whether it is alone; set by the loop, which then asks */
 	_Alignas(CACHE_LINE) struct loop_stats stats;
 };
 
@@ -105,10 +108,12 @@ void loop_check_waiting(struct loop *loop);
 
 /* --- loop_alone.c ---------------------------------------------------------------- */
 
-/* Look now and then whether loop->alone; for a loop that is pinned and has a
- * thread. Control thread. */
+/* Look whether loop->alone when the loop asks, and go on until it rests; for a loop
+ * that is pinned and has a thread. Before that runs, and after. Control thread. */
 void loop_alone_begin(struct loop *loop);
 void loop_alone_end(struct loop *loop);
+/* It slept for so long: ask if it matters. The loop. */
+void loop_alone_slept(struct loop *loop, uint64_t ns);
 /* Next to nobody else ran on the loop's CPU between the two looks. */
 bool loop_was_alone(const struct loop_look *from, const struct loop_look *to);
 

@@ -12,8 +12,8 @@
  * moderate_ns later, and then one for all that was given back meanwhile. It goes
  * out sooner when what a driver might wait for comes near: a quarter of its ring;
  * LATE_ENTRIES, as a socket of Linux has no more than some 90 frames of Ethernet's
- * length on their way; or LATE_BYTES, for what sends so fast that it has as many
- * interrupts as it needs by then.
+ * length on their way; or LATE_BYTES, of which the device may say that those of
+ * some senders count for more.
  *
  * When the time is over, the driver's wish is read anew. One that looked into its
  * ring in the meantime, to send the next frame, has moved its event index, and is

@@ -229,6 +229,7 @@ static void sleep_until_event(struct loop *loop)
 	if (nr <= 0)
 		return;
 	adjust_spin(loop, spin, slept);
+	loop_alone_slept(loop, slept);
 	loop->work_ns = loop->tick_ns;
 	disarm_active(loop);
 }

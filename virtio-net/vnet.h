@@ -51,7 +51,7 @@ struct vnet_conf {
 };
 
 /* One pair, packed rings and control queue offered, no MAC address, MTU or speed
- * told, tx_usecs 500, sw_port_conf_init(). */
+ * told, tx_usecs 1000, sw_port_conf_init(). */
 void vnet_conf_init(struct vnet_conf *conf);
 /* 0, or -errno with one sentence in err (SW_ERR_LEN). conf->fd is taken either way,
  * and so are the access lists of conf->port. Strings are copied. After a failure

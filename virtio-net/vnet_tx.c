@@ -23,12 +23,20 @@
 #define ROOM_STRIDE ((FRAME_ROOM + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
 #define ROOM_SKEW (CACHE_LINE - FRAME_HEADROOM)
 
+/*
+ * How soon a sender waits for what it has on its way (loop_late.c): TCP may have all
+ * that it sends in a millisecond, which large segments tell of; any other socket
+ * of Linux 208 KiB, unless it asked for more. So bytes of others count for more.
+ */
+#define OTHERS_WEIGHT 4
+
 struct tx_burst {
 	struct vnet_queue *q;
 	uint64_t features;
 	uint32_t plain_max; /* longest frame that fits without a look at its headers */
 	uint16_t mtu;
 	unsigned int nr;
+	uint64_t tso_bytes; /* of large segments of TCP */
 	struct frame frame[FRAME_BURST];
 	struct virtq_buf buf[FRAME_BURST];
 	_Alignas(CACHE_LINE) uint8_t room[FRAME_BURST * ROOM_STRIDE + CACHE_LINE];
@@ -106,6 +114,16 @@ static inline bool is_plain(const struct tx_burst *tx, const struct virtq_buf *b
 	return likely(!asked);
 }
 
+static bool is_tso(const struct frame *f)
+{
+	switch (f->offload.gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		return true;
+	}
+	return false;
+}
+
 /* The nr chains of the burst become tx->nr frames; the sum of their lengths. */
 static uint64_t take_all(struct tx_burst *tx, unsigned int nr, uint64_t *drops)
 {
@@ -126,6 +144,8 @@ static uint64_t take_all(struct tx_burst *tx, unsigned int nr, uint64_t *drops)
 				counter_add(&drops[-ret], 1);
 				continue;
 			}
+			if (is_tso(f))
+				tx->tso_bytes += f->len;
 		}
 		bytes += f->len;
 		f++;
@@ -143,6 +163,7 @@ static void burst_begin(struct tx_burst *tx, struct vnet_queue *q)
 	tx->mtu = read_once(&vn->mtu);
 	tx->plain_max = tx->mtu ? min_u64(tx->mtu + ETH_HDR_LEN, FRAME_LEN_MAX) : FRAME_LEN_MAX;
 	tx->nr = 0;
+	tx->tso_bytes = 0;
 }
 
 /* Frames that go nowhere, so that nobody learns an address from them either. */
@@ -153,7 +174,7 @@ static void drop_all(const struct vnet_queue *q, struct sw_port *port, unsigned 
 	counter_add(&sw_stats(port, lane)->drops[DROP_DISABLED_IN], nr);
 }
 
-/* Chains of the burst become frames and are forwarded. Their bytes. */
+/* Chains of the burst become frames and are forwarded. Their bytes, weighted. */
 static inline uint64_t forward_all(struct vnet_queue *q, struct sw_port *port, struct tx_burst *tx,
 				   unsigned int nr)
 {
@@ -168,7 +189,7 @@ static inline uint64_t forward_all(struct vnet_queue *q, struct sw_port *port, s
 	counter_add(&q->bursts, 1);
 	if (tx->nr)
 		vswitch_forward(lane, port, tx->frame, tx->nr);
-	return bytes;
+	return OTHERS_WEIGHT * bytes - (OTHERS_WEIGHT - 1) * tx->tso_bytes;
 }
 
 unsigned int vnet_tx_poll(struct virtq *vq)
