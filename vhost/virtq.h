@@ -179,13 +179,13 @@ struct virtq {
 	unsigned int loop_pos;
 	unsigned int idle_turns; /* polled in vain, one after the other, while hot */
 	struct virtq *flush_next;
+	enum virtq_state state;
+	const char *name; /* "vda1.0", for log lines */
 	/* Of buffers given back whose driver is to hear of them later: loop_late.c. */
 	struct virtq *late_next;
 	uint64_t late_ns; /* when */
 	uint64_t late_bytes; /* what was in them */
 	uint16_t late; /* ring entries */
-	enum virtq_state state;
-	const char *name; /* "vda1.0", for log lines */
 };
 
 /* --- set-up: control thread, ring stopped ------------------------------- */
