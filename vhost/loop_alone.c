@@ -120,6 +120,8 @@ void loop_alone_begin(struct loop *loop)
 
 void loop_alone_end(struct loop *loop)
 {
+	if (loop->alone_ask.fd < 0)
+		return;
 	ev_timer_cancel(loop->ev, &loop->alone_timer);
 	ev_fd_del(loop->ev, &loop->alone_ask);
 	fd_replace(&loop->alone_ask.fd, -1);
