@@ -127,7 +127,8 @@ int cpu_idle_ns(int cpu, uint64_t *ns)
 		return -errno;
 	while (res && fgets(line, sizeof(line), f)) {
 		/* proc_stat(5): user, nice, system, idle, iowait. */
-		if (sscanf(line, "cpu%d %*u %*u %*u %llu %llu", &found, &idle, &wait) == 3 &&
+		if (isdigit((unsigned char)line[3]) && /* not the sum of all */
+		    sscanf(line, "cpu%d %*u %*u %*u %llu %llu", &found, &idle, &wait) == 3 &&
 		    found == cpu) {
 			*ns = (idle + wait) * (1000000000u / hz);
 			res = 0;

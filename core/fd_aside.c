@@ -125,6 +125,7 @@ void fd_aside_add(struct fd_aside **a, int fd)
 {
 	int *fds;
 
+	assert(!*a || !(*a)->begun);
 	if (!*a)
 		*a = calloc(1, sizeof(**a));
 	if (*a && (*a)->nr == (*a)->max) {

@@ -106,6 +106,8 @@ static void end(struct vu_dev *dev)
 {
 	ev_fd_del(dev->ev, &dev->listener);
 	ev_timer_cancel(dev->ev, &dev->retry);
+	/* What is being closed already takes nothing more. */
+	fd_aside_abandon(&dev->aside);
 	if (dev->listener.fd >= 0 && dev->owns_path)
 		refuse_all(dev);
 	fd_aside_abandon(&dev->aside);

@@ -286,6 +286,25 @@ static void or_before_it_has_accepted_who_sends_them(void **state)
 	fe_close(&second.fe);
 }
 
+static void or_while_some_are_being_closed_and_others_come(void **state)
+{
+	struct lingering first = lingering_open(), second = lingering_open();
+	struct kit *kit = *state;
+	struct kit_dev next = { 0 };
+
+	kit_bring_up(kit, &kit->victim, KIT_RUNNING, 0);
+	send_with(&kit->victim, FE_SET_OWNER, NULL, 0, &first, 1);
+	expect_apart(kit);
+	fe_init(&next.fe);
+	assert_int_equal(fe_connect(&next.fe, kit->victim.path), 0);
+	send_with(&next, FE_SET_OWNER, NULL, 0, &second, 1);
+	destroy(kit);
+	kit_serve(kit, &kit->witness);
+	lingering_end(&first);
+	lingering_end(&second);
+	fe_close(&next.fe);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
@@ -298,6 +317,7 @@ int main(void)
 		TEST(a_device_may_be_destroyed_meanwhile),
 		TEST(or_before_it_has_read_them),
 		TEST(or_before_it_has_accepted_who_sends_them),
+		TEST(or_while_some_are_being_closed_and_others_come),
 	};
 #undef TEST
 
