@@ -39,6 +39,7 @@ struct bench_opts {
 	double seconds, warmup;
 	uint64_t count; /* 0: by time */
 	unsigned int pause_us; /* between two requests, once nothing is in flight */
+	bool pause_awake; /* without sleeping */
 	int cpu;
 };
 
@@ -75,6 +76,7 @@ static const char usage[] =
 	"  --warmup S            before that (0.3)\n"
 	"  --count N             measure N requests instead of a time\n"
 	"  --pause-us N          idle that long before each batch of requests (0)\n"
+	"  --pause-awake on|off  on: do not sleep meanwhile (off)\n"
 	"  --cpu N               pin to this CPU\n"
 	"  --help\n";
 
@@ -94,6 +96,7 @@ enum {
 	OPT_WARMUP,
 	OPT_COUNT,
 	OPT_PAUSE,
+	OPT_PAUSE_AWAKE,
 	OPT_CPU,
 	OPT_HELP
 };
@@ -114,6 +117,7 @@ static const struct option long_options[] = {
 	{ "warmup", required_argument, NULL, OPT_WARMUP },
 	{ "count", required_argument, NULL, OPT_COUNT },
 	{ "pause-us", required_argument, NULL, OPT_PAUSE },
+	{ "pause-awake", required_argument, NULL, OPT_PAUSE_AWAKE },
 	{ "cpu", required_argument, NULL, OPT_CPU },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ 0 },
@@ -171,6 +175,9 @@ static void parse_one(struct bench_opts *o, int opt, const char *arg)
 		break;
 	case OPT_PAUSE:
 		o->pause_us = (unsigned int)popt_number("--pause-us", arg, 0, 10000000);
+		break;
+	case OPT_PAUSE_AWAKE:
+		o->pause_awake = popt_word("--pause-awake", arg, onoff);
 		break;
 	case OPT_CPU:
 		o->cpu = (int)popt_number("--cpu", arg, 0, CPU_SETSIZE - 1);
@@ -369,17 +376,29 @@ static bool drain(struct bench *b)
 	return !inflight;
 }
 
+/* A front-end that sleeps comes back to a cold CPU, and what that costs is not
+ * the server's. */
+static void pause_for(const struct bench *b)
+{
+	struct timespec ts = { .tv_sec = b->o.pause_us / 1000000,
+			       .tv_nsec = b->o.pause_us % 1000000 * 1000l };
+	uint64_t end = tsc_now() + (uint64_t)(b->o.pause_us * b->hz / 1e6);
+
+	if (!b->o.pause_awake)
+		nanosleep(&ts, NULL);
+	while (tsc_now() < end)
+		cpu_relax();
+}
+
 /* One batch of requests at a time, with a pause before each. */
 static bool run_paused(struct bench *b, uint64_t deadline, uint64_t count)
 {
-	struct timespec pause = { .tv_sec = b->o.pause_us / 1000000,
-				  .tv_nsec = b->o.pause_us % 1000000 * 1000l };
 	uint64_t done;
 
 	do {
 		if (!drain(b))
 			return false;
-		nanosleep(&pause, NULL);
+		pause_for(b);
 		done = 0;
 		for (unsigned int i = 0; i < b->nr_lanes; i++) {
 			b->lane[i].stopping = false;

@@ -178,12 +178,22 @@ static void find_block_sizes(struct image *im, const struct store_conf *conf)
 
 /* --- opening ------------------------------------------------------------------------ */
 
+/* What a guest reads is no access of the owner's, and to keep the time of it
+ * takes a twentieth of what reading 4 KiB from memory does. Who is neither the
+ * owner nor privileged cannot ask for that. */
+static int open_noatime(const char *path, int flags)
+{
+	int fd = open(path, flags | O_NOATIME);
+
+	return fd < 0 && errno == EPERM ? open(path, flags) : fd;
+}
+
 static int open_file(const char *path, int flags, char *err, bool read_only)
 {
 	int fd;
 
 	/* Not blocking: it may have become a FIFO meanwhile. */
-	fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+	fd = open_noatime(path, flags | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 && errno == EINVAL && flags & O_DIRECT)
 		return -EINVAL;
 	if (fd < 0)
