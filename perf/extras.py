@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What is not a rate: time to listen, resident memory, CPU use when idle, and what
-the first request after idling costs."""
+the first request after idling costs (first_request.py)."""
 
 import statistics
 import subprocess
 import time
 
+import first_request
 import machine
 import report
 from servers import Qsd, Ringbolt, ServerFailed
@@ -66,30 +67,6 @@ def idle(opts, sampler, scratch, nr):
     return out
 
 
-def first_request(opts, sampler, scratch):
-    """{server: (p50 without a pause, p50 after 20 ms of idling)} in ns."""
-    out = {}
-    for cls in servers():
-        with cls(NULL, scratch=scratch, cpu=opts.server_cpu) as s:
-            cmd = [sampler.bench, "--cpu", str(opts.bench_cpu), "--socket", s.sockets[0],
-                   "--depth", "1"]
-            busy, paused = [], []
-            for _ in range(3):
-                busy.append(sampler.run_tool(cmd + ["--seconds", "0.3"]))
-                paused.append(sampler.run_tool(cmd + ["--seconds", "1", "--pause-us", "20000"]))
-            out[cls.name] = tuple(statistics.median(r["latency_ns"]["p50"] for r in rs)
-                                  for rs in (busy, paused))
-    return out
-
-
-def wake_up(opts, sampler):
-    """ns to wake a thread on the server's CPU through an eventfd: no server can
-    answer its first request sooner."""
-    r = sampler.run_tool([sampler.pingpong, "--cpus", f"{opts.bench_cpu},{opts.server_cpu}",
-                          "--ms", "1000", "--wake"])
-    return r["wake_ns"]
-
-
 def measure(opts, sampler, scratch):
     """(markdown, data)."""
     data = {}
@@ -97,8 +74,7 @@ def measure(opts, sampler, scratch):
                     ("resident", lambda: memory(opts, sampler, scratch)),
                     ("idle_1", lambda: idle(opts, sampler, scratch, 1)),
                     ("idle_32", lambda: idle(opts, sampler, scratch, 32)),
-                    ("first_request", lambda: first_request(opts, sampler, scratch)),
-                    ("wake_ns", lambda: wake_up(opts, sampler))):
+                    ("first_request", lambda: first_request.measure(opts, sampler, scratch))):
         try:
             data[key] = fn()
         except (ServerFailed, OSError, TypeError) as e:
@@ -122,14 +98,12 @@ def markdown(opts, data):
             lambda v: f"{v / (1 << 20):.1f}"),
         row("idle CPU, 1 device", "0 %", "idle_1", lambda v: f"{v:.3%}"),
         row("idle CPU, 32 devices", "0 %", "idle_32", lambda v: f"{v:.3%}"),
-        row("request after a request, p50 µs", "", "first_request",
-            lambda v: report.micro(v[0])),
-        row("first request after 20 ms idle, p50 µs more", "50", "first_request",
-            lambda v: report.micro(v[1] - v[0])),
     ]
-    floor = data["wake_ns"]
-    if not isinstance(floor, dict):
-        rows.append(["waking a thread through an eventfd, p50 µs", ""] +
-                    [report.micro(floor)] * len(names))
     return (f"## Start, memory, idle (--poll={opts.poll})\n\n" +
-            report.table(["what", "target"] + names, rows) + "\n")
+            report.table(["what", "target"] + names, rows) + "\n\n" + first(data["first_request"]))
+
+
+def first(data):
+    if "failed" in data:
+        return f"## The first request after idling\n\nNot measured: {data['failed']}\n"
+    return first_request.markdown(data)

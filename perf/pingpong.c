@@ -39,6 +39,8 @@ static struct {
 	_Alignas(CACHE_LINE) bool over;
 	_Alignas(CACHE_LINE) int cpu[2];
 	int bell; /* --wake: eventfd, -1 without */
+	uint64_t idle_us; /* before it rings */
+	bool awake; /* meanwhile */
 } court;
 
 /* Answers every odd value with the next even one. */
@@ -100,15 +102,14 @@ static unsigned int play(double hz, double seconds, double *sample)
 	return n;
 }
 
-/* Times from ringing the bell to the answer, after 10 ms of idling each. */
+/* Times from ringing the bell to the answer, after idling each. */
 static unsigned int wake(double hz, double seconds, double *sample)
 {
-	const struct timespec idle = { .tv_nsec = 10000000 };
 	uint64_t end = tsc_now() + (uint64_t)(seconds * hz), start, next;
 	unsigned int n = 0;
 
 	while (n < SAMPLES_MAX && (!n || tsc_now() < end)) {
-		nanosleep(&idle, NULL);
+		tsc_idle(hz, court.idle_us, court.awake);
 		next = court.ball + 1;
 		start = tsc_now();
 		eventfd_write(court.bell, 1);
@@ -125,6 +126,8 @@ int main(int argc, char **argv)
 		{ "cpus", required_argument, NULL, 'c' },
 		{ "ms", required_argument, NULL, 'm' },
 		{ "wake", no_argument, NULL, 'w' },
+		{ "idle-us", required_argument, NULL, 'i' },
+		{ "awake", no_argument, NULL, 'a' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -136,6 +139,7 @@ int main(int argc, char **argv)
 
 	court.cpu[1] = 1;
 	court.bell = -1;
+	court.idle_us = 10000;
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
@@ -149,9 +153,18 @@ int main(int argc, char **argv)
 		case 'w':
 			court.bell = eventfd(0, EFD_CLOEXEC);
 			break;
+		case 'i':
+			court.idle_us = popt_number("--idle-us", optarg, 0, 10000000);
+			break;
+		case 'a':
+			court.awake = true;
+			break;
 		case 'h':
-			puts("Usage: pingpong [--cpus A,B] [--ms N] [--wake]\n"
-			     "Round trip of a cache line between two CPUs, JSON on stdout.");
+			puts("Usage: pingpong [--cpus A,B] [--ms N] [--wake [--idle-us N] "
+			     "[--awake]]\n"
+			     "Round trip of a cache line between two CPUs, JSON on stdout.\n"
+			     "With --wake: time to wake a thread that has slept for N us "
+			     "(10000),\nwhile the waker slept too, or was --awake.");
 			return 0;
 		default:
 			return POPT_EXIT_USAGE;

@@ -7,8 +7,11 @@
 #ifndef RINGBOLT_PERF_TSC_H
 #define RINGBOLT_PERF_TSC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+
+#include "core/atomic.h"
 
 static inline uint64_t tsc_now(void)
 {
@@ -41,6 +44,22 @@ static inline double tsc_hz(void)
 		s = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
 	} while (s < 0.03);
 	return (double)(tsc_now() - ticks) / s;
+}
+
+/*
+ * Let time pass: asleep, or awake. A thread that sleeps comes back to a CPU that
+ * has slept too, and what that costs is not the server's.
+ */
+static inline void tsc_idle(double hz, uint64_t us, bool awake)
+{
+	const struct timespec ts = { .tv_sec = (time_t)(us / 1000000),
+				     .tv_nsec = (long)(us % 1000000 * 1000) };
+	uint64_t end = tsc_now() + (uint64_t)((double)us * hz / 1e6);
+
+	if (!awake)
+		nanosleep(&ts, NULL);
+	while (tsc_now() < end)
+		cpu_relax();
 }
 
 #endif

@@ -376,20 +376,6 @@ static bool drain(struct bench *b)
 	return !inflight;
 }
 
-/* A front-end that sleeps comes back to a cold CPU, and what that costs is not
- * the server's. */
-static void pause_for(const struct bench *b)
-{
-	struct timespec ts = { .tv_sec = b->o.pause_us / 1000000,
-			       .tv_nsec = b->o.pause_us % 1000000 * 1000l };
-	uint64_t end = tsc_now() + (uint64_t)(b->o.pause_us * b->hz / 1e6);
-
-	if (!b->o.pause_awake)
-		nanosleep(&ts, NULL);
-	while (tsc_now() < end)
-		cpu_relax();
-}
-
 /* One batch of requests at a time, with a pause before each. */
 static bool run_paused(struct bench *b, uint64_t deadline, uint64_t count)
 {
@@ -398,7 +384,7 @@ static bool run_paused(struct bench *b, uint64_t deadline, uint64_t count)
 	do {
 		if (!drain(b))
 			return false;
-		pause_for(b);
+		tsc_idle(b->hz, b->o.pause_us, b->o.pause_awake);
 		done = 0;
 		for (unsigned int i = 0; i < b->nr_lanes; i++) {
 			b->lane[i].stopping = false;
