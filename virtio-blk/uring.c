@@ -21,7 +21,7 @@
 #include "core/log.h"
 
 #define SQ_ENTRIES 256
-#define EARLY_MIN 4 /* requests that are worth a system call */
+#define EARLY_MIN 2 /* requests that are worth a system call */
 #define CQ_ENTRIES 4096
 #define SQPOLL_IDLE_MS 20
 
@@ -58,7 +58,7 @@ static struct io_uring_sqe *get_sqe(struct uring *u)
 /*
  * A disk that has little to do waits for the end of the turn: the kernel takes about
  * a microsecond for each request and gives the disk all of a system call's at once.
- * So what would double the disk's work goes ahead: 4, 4, 8, 16 of 32 requests, and
+ * So what would double the disk's work goes ahead: 2, 2, 4, 8, 16 of 32 requests, and
  * hardly anything ahead where the disk is busy anyway. A file in memory is read
  * within the system call, by nobody else.
  */
