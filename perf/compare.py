@@ -13,6 +13,7 @@ Called by perf/run; Python's standard library only."""
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -389,7 +390,7 @@ def write_report(opts, todo, got, notes, extra, extra_data):
              f"--poll={opts.poll}, {opts.keys} for files; {peer}, one iothread, aio=io_uring. Server on CPU "
              f"{opts.server_cpu}, front-end (vublk-bench) on CPU {opts.bench_cpu}. "
              f"{opts.rounds} rounds of {opts.seconds:g} s a sample, contestants interleaved.\n",
-             f"Command: `perf/run --block {' '.join(sys.argv[3:])}`\n"]
+             f"Command: `perf/run --block {shlex.join(sys.argv[3:])}`\n"]
     parts += [f"{n}\n" for n in notes]
     names = list(dict.fromkeys(c.table for c in todo))
     parts += [table_section(n, todo, got, opts.out, f"plot{i + 1}") for i, n in enumerate(names)]

@@ -12,6 +12,7 @@ standard library only."""
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import sys
@@ -332,7 +333,7 @@ def write_report(opts, got, usable, notes, extra, data):
              f"{opts.bench_cpu}; {'hugepages' if opts.huge_dir else 'no hugepages'}. "
              f"{opts.rounds} rounds of {opts.seconds:g} s a sample, contestants interleaved. "
              "Cycles are those of turns that moved frames.\n",
-             f"Command: `perf/run --net {' '.join(sys.argv[3:])}`\n"]
+             f"Command: `perf/run --net {shlex.join(sys.argv[3:])}`\n"]
     parts += [f"{n}\n" for n in notes]
     parts += [table_section(t, [c for c in got if c.table == t], got, opts.out, f"net{i + 1}")
               for i, t in enumerate(tables)]
