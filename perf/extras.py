@@ -74,7 +74,8 @@ def measure(opts, sampler, scratch):
                     ("resident", lambda: memory(opts, sampler, scratch)),
                     ("idle_1", lambda: idle(opts, sampler, scratch, 1)),
                     ("idle_32", lambda: idle(opts, sampler, scratch, 32)),
-                    ("first_request", lambda: first_request.measure(opts, sampler, scratch))):
+                    ("first_request", lambda: first_request.measure(opts, sampler, scratch,
+                                                                    servers(), NULL))):
         try:
             data[key] = fn()
         except (ServerFailed, OSError, TypeError) as e:

@@ -6,11 +6,10 @@ import contextlib
 import statistics
 
 import report
-from servers import Qsd, Ringbolt
+from servers import Ringbolt
 
-NULL = ("null", 1 << 30, False)
 IDLE_MS = (1, 5, 20, 100)
-ROUNDS = 7
+ROUNDS_MAX = 7
 WAKE = "waking a thread"
 # What the front-end did meanwhile. Asleep, its own CPU has to come back too.
 FRONT_END = ("awake", "asleep")
@@ -38,15 +37,15 @@ def _first(opts, sampler, server, idle_ms, awake):
                   "--pause-us", str(idle_ms * 1000), "--pause-awake", "on" if awake else "off")
 
 
-def measure(opts, sampler, scratch):
-    """{"busy": {server: p50 ns}, "rows": [{"idle_ms", "front_end", "more": {who: [ns of
-    each round]}}]}."""
+def measure(opts, sampler, scratch, contestants, store):
+    """contestants: classes of servers. {"busy": {server: p50 ns}, "rows": [{"idle_ms",
+    "front_end", "more": {who: [ns of each round]}}]}."""
     rows = [{"idle_ms": ms, "front_end": fe, "more": {}} for fe in FRONT_END for ms in IDLE_MS]
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(cls(NULL, scratch=scratch, cpu=opts.server_cpu))
-                   for cls in (Ringbolt, Qsd) if cls.binary]
+        running = [stack.enter_context(cls(store, scratch=scratch, cpu=opts.server_cpu))
+                   for cls in contestants]
         busy = {s.name: _bench(opts, sampler, s, "--seconds", "0.5") for s in running}
-        for _ in range(ROUNDS):
+        for _ in range(min(opts.rounds, ROUNDS_MAX)):
             for row in rows:
                 ms, awake = row["idle_ms"], row["front_end"] == "awake"
                 more = row["more"]
@@ -61,6 +60,7 @@ def markdown(data):
     busy = data["busy"]
     names = [WAKE] + list(busy)
     text = ", ".join(f"{report.micro(ns)} µs ({name})" for name, ns in busy.items())
+    rounds = len(data["rows"][0]["more"][WAKE])
     lines = []
     for row in data["rows"]:
         line = [f"{row['idle_ms']} ms, {row['front_end']}"]
@@ -71,7 +71,7 @@ def markdown(data):
                                   zip(row["more"][Ringbolt.name], row["more"][WAKE]))
         lines.append(line + [f"{above / 1000:.1f}"])
     return (f"## The first request after idling\n\nMore than one of a busy loop, which takes {text}: "
-            f"medians of {ROUNDS} rounds, with the spread between them, in µs. Target of "
+            f"medians of {rounds} rounds, with the spread between them, in µs. Target of "
             f"{Ringbolt.name}: 50. Beside them what it takes to wake a thread that sleeps on an "
             "eventfd and does nothing else. The front-end was awake meanwhile, or asleep: then its "
             "own CPU has to come back too.\n\n" +
